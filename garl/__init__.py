@@ -1,0 +1,1 @@
+"""Generative adversarial reinforcement learning: agents that learn to paint, stroke by stroke."""

@@ -1,0 +1,96 @@
+"""`PaintEnv`: an engine as a batch-native `gymnasium.vector.VectorEnv`. Its reward is 0 until one is attached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from garl.engine.base import Engine
+from garl.engine.paint import PaintConfig, PaintEngine
+from garl.errors import GarlError
+
+RewardFunction = Callable[[np.ndarray, bool], np.ndarray]
+"""(canvases (B, C, H, W) uint8 after the stroke, whether it was the last one) → rewards (B,)."""
+
+
+class PaintEnv(gym.vector.VectorEnv):
+    """`num_envs` canvases that are painted side by side, `strokes` strokes each.
+
+    Observations are uint8 (B, C, H, W), actions int64 (B, D): one bin index for each dimension of `action_spec`.
+    Every episode has the same length, so that all canvases end together. As Gymnasium's vector environments do
+    by default, the step after the last one starts anew: it ignores its action and returns blank canvases with
+    reward 0. Calling `reset` at the end, as `garl.rollout.collect` does, skips that step.
+
+    `reward` may be set at any time; `on_finished` is called with each batch of finished canvases (B, C, H, W).
+    The infos of the last step of an episode hold its strokes: "strokes" (B, T, 11) float32 and "seeds" (B,).
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 (the Gymnasium contract)
+        "render_modes": ["rgb_array"],
+        "render_fps": 10,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        engine: Engine | PaintConfig | None = None,
+        strokes: int = 64,
+        reward: RewardFunction | None = None,
+        on_finished: Callable[[np.ndarray], None] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if num_envs < 1 or strokes < 1:
+            raise GarlError(f"an environment needs at least 1 canvas and 1 stroke, not {num_envs} and {strokes}")
+        self.engine = PaintEngine(engine or PaintConfig()) if engine is None or isinstance(engine, PaintConfig) else engine
+        self.num_envs, self.strokes, self.render_mode = num_envs, strokes, render_mode
+        self.reward, self.on_finished = reward, on_finished
+        self.action_spec = self.engine.action_spec
+        shape = self.engine.reset(1, np.random.default_rng(0)).shape[1:]
+        self.single_observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+        self.single_action_space = gym.spaces.MultiDiscrete([dimension.n for dimension in self.action_spec])
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.painted = -1  # strokes since the last reset; −1: never reset
+        self.canvas = np.zeros((num_envs, *shape), np.uint8)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Blank canvases (B, C, H, W). With a seed the episodes that follow are determined, jitter included."""
+        super().reset(seed=seed[0] if isinstance(seed, list) else seed)
+        self.canvas = self.engine.reset(self.num_envs, self.np_random)
+        self.painted = 0
+        return self.canvas, {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        if self.painted < 0:
+            raise gym.error.ResetNeeded("call reset before step")
+        if self.painted == self.strokes:
+            canvas, info = self.reset()
+            nothing = np.zeros(self.num_envs, bool)
+            return canvas, np.zeros(self.num_envs), nothing, nothing.copy(), info
+        actions = np.asarray(actions)
+        assert actions.shape == self.action_space.shape, f"actions must be {self.action_space.shape}"
+        self.canvas = self.engine.apply(self.canvas, actions)
+        self.painted += 1
+        last = self.painted == self.strokes
+        reward = np.zeros(self.num_envs)
+        if self.reward is not None:
+            reward = np.asarray(self.reward(self.canvas, last), np.float64)
+        info: dict[str, Any] = {}
+        if last:
+            if self.on_finished is not None:
+                self.on_finished(self.canvas)
+            if isinstance(self.engine, PaintEngine):
+                info = {"strokes": self.engine.painted, "seeds": self.engine.seeds.copy()}
+        return self.canvas, reward, np.full(self.num_envs, last), np.zeros(self.num_envs, bool), info
+
+    def render(self) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+        """Each canvas as (H, W, 3) uint8."""
+        return tuple(np.broadcast_to(c.transpose(1, 2, 0), (*c.shape[1:], 3)).copy() for c in self.canvas)

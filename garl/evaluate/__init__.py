@@ -1,0 +1,1 @@
+"""How good the paintings are: fixed metrics on the features of a shipped judge."""

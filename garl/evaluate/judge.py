@@ -1,0 +1,109 @@
+"""The judge: a small digit classifier, the fixed eye that every figure of `garl.evaluate` looks through.
+
+It expects the polarity of MNIST, light ink on a dark ground. `train_judge.py` made the weights shipped beside this
+file; the architecture is read from a file's metadata, so that a second, independent judge loads the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from garl.errors import GarlError
+
+SIDE = 28
+FEATURES = 64
+CLASSES = 10
+BATCH = 512
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+SHIPPED = Path(__file__).with_name("judge.safetensors")
+
+
+class Judge(nn.Module):
+    """Stages of convolution, ReLU and pooling; 64 ReLU features; a linear head of 10 classes.
+
+    Without batch norm a picture's features depend on that picture alone, in training as in use.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (16, 32, 64), kernel: int = 3) -> None:
+        super().__init__()
+        self.widths, self.kernel = widths, kernel
+        stages: list[nn.Module] = []
+        for before, after in pairwise((1, *widths)):
+            stages += [nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.ReLU(), nn.MaxPool2d(2)]
+        pooled = widths[-1] * (SIDE >> len(widths)) ** 2
+        self.body = nn.Sequential(*stages, nn.Flatten(), nn.Linear(pooled, FEATURES), nn.ReLU())
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(FEATURES, CLASSES))
+
+    def forward(self, ink: Tensor) -> tuple[Tensor, Tensor]:
+        """Ink (N, 1, 28, 28) float32 in 0..1 → features (N, 64), logits (N, 10)."""
+        features = self.body(ink)
+        return features, self.head(features)
+
+    def features(self, images: Tensor | np.ndarray) -> np.ndarray:
+        """Images (N, C, H, W) uint8 → features (N, 64) float64, ≥ 0."""
+        return self.both(images)[0]
+
+    def classify(self, images: Tensor | np.ndarray) -> np.ndarray:
+        """Images (N, C, H, W) uint8 → the likeliest digits (N,) int64."""
+        return self.both(images)[1]
+
+    @torch.inference_mode()
+    def both(self, images: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, C, H, W) uint8 → features (N, 64) float64 and digits (N,) int64, in one pass."""
+        features, digits = np.empty((len(images), FEATURES)), np.empty(len(images), np.int64)
+        for rows, ink in _batches(images):
+            seen, logits = self(ink)
+            features[rows], digits[rows] = seen.numpy(), logits.argmax(1).numpy()
+        return features, digits
+
+    def save(self, path: str | Path, **facts: str) -> None:
+        """Write the weights with the architecture, and any further facts, as metadata."""
+        facts |= {"widths": " ".join(map(str, self.widths)), "kernel": str(self.kernel)}
+        save_file(self.state_dict(), path, metadata=facts)
+
+
+@cache
+def load_judge(path: str | Path | None = None) -> Judge:
+    """The judge in `path` (None: the shipped one) in evaluation mode; loaded once. Raises GarlError if unreadable."""
+    path = Path(path or SHIPPED)
+    if not path.is_file():
+        raise GarlError(f"no judge at {path}: make one with `python -m garl.evaluate.train_judge --out {path}`")
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata()
+            judge = Judge(tuple(map(int, facts["widths"].split())), int(facts["kernel"]))
+            judge.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise GarlError(f"{path} is not a judge: give a file that garl.evaluate.train_judge wrote") from error
+    return judge.eval().requires_grad_(False)
+
+
+def as_ink(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) uint8, grey or colour, any size → luma (N, 1, 28, 28) float32 in 0..1."""
+    ink = images.float() / 255
+    if ink.shape[1] == 3:
+        ink = (ink * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    if ink.shape[2:] != (SIDE, SIDE):
+        ink = F.interpolate(ink, (SIDE, SIDE), mode="bilinear", antialias=True)
+    return ink
+
+
+def _batches(images: Tensor | np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each batch, and its ink."""
+    images = torch.as_tensor(images)
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        found = f"{tuple(images.shape)} {images.dtype}"
+        raise GarlError(f"the judge sees images (N, 1 or 3, H, W) uint8, not {found}: convert them first")
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, min(start + BATCH, len(images)))
+        yield rows, as_ink(images[rows].cpu())

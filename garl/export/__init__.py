@@ -1,0 +1,1 @@
+"""What leaves garl: pictures, videos, stroke files and vector drawings."""

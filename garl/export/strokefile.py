@@ -1,0 +1,167 @@
+"""The portable stroke file: paintings as strokes, in JSON, that replay at any size.
+
+    {"schema": "garl-strokes/1", "height": 28, "width": 28, "channels": 1, "background": [0], "render_scale": 1,
+     "brush": {…the complete brush…},
+     "paintings": [{"seed": 7, "strokes": [{"points": [[x, y], [x, y], [x, y]], "color": [r, g, b],
+                                            "thickness": 0.1, "opacity": 1.0}, …]}, …]}
+
+Units are those of `garl.brush.geometry`. Every painting has the same number of strokes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from garl.brush.geometry import COLOR, OPACITY, POINTS, STROKE_SIZE, THICKNESS
+from garl.errors import GarlError
+from garl.export.atomic import replacing
+
+SCHEMA = "garl-strokes/1"
+MAX_BYTES = 64 * 2**20
+MAX_STROKES = 10**6
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Side = Annotated[int, Field(ge=1, le=2**15)]
+Scale = Annotated[int, Field(ge=1, le=64)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Stroke(_Model):
+    points: tuple[tuple[Unit, Unit], tuple[Unit, Unit], tuple[Unit, Unit]]
+    color: tuple[Unit, Unit, Unit]
+    thickness: Unit
+    opacity: Unit
+
+
+class _Painting(_Model):
+    seed: Seed
+    strokes: list[_Stroke]
+
+
+class _Header(_Model):
+    """Everything but the paintings."""
+
+    height: Side
+    width: Side
+    channels: Literal[1, 3]
+    background: tuple[Byte, ...]
+    render_scale: Scale
+    brush: dict[str, Any]
+
+
+class _Document(_Header):
+    schema_: Literal["garl-strokes/1"] = Field(alias="schema")
+    paintings: list[_Painting]
+
+
+@dataclass(frozen=True, eq=False)
+class StrokeFile:
+    """N paintings of T strokes each. Raises GarlError where a field breaks its comment."""
+
+    height: int  # 1..32768 pixels, as is the width: the size painted at
+    width: int
+    channels: int  # 1 or 3
+    background: tuple[int, ...]  # (channels,) in 0..255
+    brush: dict[str, Any]  # the complete brush, opaque here; JSON-able
+    render_scale: int  # 1..64, supersampling of the painter
+    strokes: np.ndarray  # (N, T, 11) float32 in 0..1, N and T ≥ 1, N · T ≤ 1e6
+    seeds: np.ndarray  # (N,) int64, each painting's jitter seed
+
+    def __post_init__(self) -> None:
+        try:
+            _Header(**self._header())
+            json.dumps(self.brush, allow_nan=False)
+        except ValidationError as error:
+            raise GarlError(f"stroke file: {_first(error)}") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            raise GarlError(f"stroke file: brush is not JSON ({error}): use finite numbers, texts and lists") from error
+        if len(self.background) != self.channels:
+            raise GarlError(f"stroke file: background has {len(self.background)} values: give {self.channels}")
+        shape = self.strokes.shape
+        if self.strokes.dtype != np.float32 or len(shape) != 3 or shape[2] != STROKE_SIZE or 0 in shape:
+            raise GarlError(
+                f"stroke file: strokes are {shape} {self.strokes.dtype}: give (N, T, 11) float32, not empty"
+            )
+        if shape[0] * shape[1] > MAX_STROKES:
+            raise GarlError(f"stroke file: {shape[0] * shape[1]} strokes: split it into files of {MAX_STROKES} at most")
+        if not ((self.strokes >= 0) & (self.strokes <= 1)).all():  # also refuses nan
+            raise GarlError("stroke file: a stroke has a number outside 0..1: see garl.brush.geometry for the units")
+        if self.seeds.dtype != np.int64 or self.seeds.shape != shape[:1]:
+            found = f"{self.seeds.shape} {self.seeds.dtype}"
+            raise GarlError(f"stroke file: seeds are {found}: give one int64 for each of {shape[0]} paintings")
+
+    def save(self, path: str | Path) -> None:
+        """Write the file. Raises GarlError if it would exceed 64 MiB or the folder cannot be written."""
+        header = "\n".join(f"{json.dumps(key)}: {json.dumps(value)}," for key, value in self._header().items())
+        paintings = ",\n".join(map(_painting_json, self.seeds, self.strokes))
+        text = f'{{"schema": "{SCHEMA}",\n{header}\n"paintings": [\n{paintings}\n]}}\n'
+        if len(text) > MAX_BYTES:
+            raise GarlError(f"{path} would exceed {MAX_BYTES // 2**20} MiB: save fewer paintings in a file")
+        with replacing(path) as temporary:
+            temporary.write_text(text, "ascii")
+
+    @classmethod
+    def load(cls, path: str | Path) -> StrokeFile:
+        """Read and validate a file. Raises GarlError, and nothing else, whatever the file holds."""
+        try:
+            with open(path, "rb") as file:
+                text = file.read(MAX_BYTES + 1)
+        except (OSError, ValueError) as error:
+            raise GarlError(f"cannot read {path} ({error}): give a stroke file") from error
+        if len(text) > MAX_BYTES:
+            raise GarlError(f"{path} exceeds {MAX_BYTES // 2**20} MiB: split it into smaller files")
+        try:
+            document = _Document.model_validate_json(text)
+        except ValidationError as error:
+            raise GarlError(f"{path} is not a {SCHEMA} file: {_first(error)}") from error
+        lengths = {len(painting.strokes) for painting in document.paintings}
+        if len(lengths) != 1:
+            raise GarlError(f"{path}: paintings have {sorted(lengths)} strokes: give at least one, all equally long")
+        rows = [_stroke_row(stroke) for painting in document.paintings for stroke in painting.strokes]
+        return cls(
+            strokes=np.array(rows, np.float32).reshape(len(document.paintings), lengths.pop(), STROKE_SIZE),
+            seeds=np.array([painting.seed for painting in document.paintings], np.int64),
+            **{name: getattr(document, name) for name in _Header.model_fields},
+        )
+
+    def _header(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _Header.model_fields}
+
+
+def _painting_json(seed: np.int64, strokes: np.ndarray) -> str:
+    """One painting (T, 11), a stroke a line."""
+    lines = ",\n".join(map(_stroke_json, strokes))
+    return f'{{"seed": {seed}, "strokes": [\n{lines}\n]}}'
+
+
+def _stroke_json(stroke: np.ndarray) -> str:
+    """One line of JSON. `str` of a float32 is the shortest decimal that reads back as that float32."""
+    numbers = np.array([float(str(number)) for number in stroke])
+    fields = {"points": numbers[POINTS].reshape(3, 2).tolist(), "color": numbers[COLOR].tolist()}
+    return json.dumps(fields | {"thickness": numbers[THICKNESS], "opacity": numbers[OPACITY]})
+
+
+def _stroke_row(stroke: _Stroke) -> np.ndarray:
+    """The inverse of `_stroke_json`, (11,) float32."""
+    row = np.empty(STROKE_SIZE, np.float32)
+    row[POINTS], row[COLOR] = np.ravel(stroke.points), stroke.color
+    row[THICKNESS], row[OPACITY] = stroke.thickness, stroke.opacity
+    return row
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint of pydantic, with the place it is about."""
+    complaint = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, complaint["loc"]))
+    return f"{place}: {complaint['msg']}" if place else complaint["msg"]

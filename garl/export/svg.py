@@ -1,0 +1,112 @@
+"""Strokes as vectors: a painting that any drawing program opens and a plotter follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+
+from garl.brush.geometry import COLOR, OPACITY, POINTS, POINTS_PER_TYPE, THICKNESS
+from garl.errors import GarlError
+from garl.export.atomic import replacing
+from garl.export.strokefile import StrokeFile
+
+SEGMENTS = 16  # of a tapered Bézier
+
+
+def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0) -> None:
+    """Write painting `index` as SVG, one element per stroke, in units of canvas pixels.
+
+    Texture, jitter and post-processing have no vector form and are left out. Raises GarlError if there is no such
+    painting, the brush lacks its stroke type or dab scales, or the folder cannot be written.
+    """
+    if not 0 <= index < len(strokefile.strokes):
+        raise GarlError(f"no painting {index}: choose 0 to {len(strokefile.strokes) - 1}")
+    kind, scales = _brush_shape(strokefile.brush)
+    height, width = strokefile.height, strokefile.width
+    strokes = strokefile.strokes[index].astype(np.float64)  # the sums below shall not round to float32
+    root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
+    ET.SubElement(root, "title").text = f"garl painting {index}: {len(strokes)} strokes"
+    ground = np.array(strokefile.background) / 255
+    ET.SubElement(root, "rect", width=str(width), height=str(height), fill=_rgb(ground))
+    for stroke in strokes:
+        points = stroke[POINTS].reshape(3, 2)[: POINTS_PER_TYPE[kind]] * (width, height)
+        tag, attributes = _shape(kind, points, stroke[THICKNESS] * min(width, height), scales)
+        color = _rgb(stroke[COLOR][: strokefile.channels])
+        paint = {"stroke": color, "fill": "none"} if "stroke-width" in attributes else {"fill": color}
+        ET.SubElement(root, tag, attributes | paint | {"opacity": _number(stroke[OPACITY])})
+    ET.indent(root)
+    with replacing(path) as temporary:
+        ET.ElementTree(root).write(temporary, "utf-8", xml_declaration=True)
+
+
+def _brush_shape(brush: dict) -> tuple[str, tuple[float, float]]:
+    """The stroke type, and the scales of the dab at the stroke's start and end."""
+    try:
+        kind, scales = brush["stroke"]["type"], (float(brush["dab"]["start_scale"]), float(brush["dab"]["end_scale"]))
+        POINTS_PER_TYPE[kind]
+    except (KeyError, TypeError, ValueError) as error:
+        raise GarlError(
+            "the stroke file's brush has no known stroke.type with dab.start_scale and dab.end_scale: "
+            "write the file with its complete brush"
+        ) from error
+    return kind, scales
+
+
+def _shape(kind: str, points: np.ndarray, thickness: float, scales: tuple[float, float]) -> tuple[str, dict[str, str]]:
+    """The element of a stroke: its tag and geometry. Points (1–3, 2) and thickness are in pixels."""
+    start, end = scales
+    if kind == "point":
+        x, y = map(_number, points[0])
+        return "circle", {"cx": x, "cy": y, "r": _number(thickness * start / 2)}
+    if kind == "triangle":
+        return "path", {"d": f"M{_pairs(points[:1])} L{_pairs(points[1:])} Z"}
+    if start == end:
+        curve = f"M{_pairs(points[:1])} {'Q' if kind == 'bezier' else 'L'}{_pairs(points[1:])}"
+        return "path", {"d": curve, "stroke-width": _number(thickness * start), "stroke-linecap": "round"}
+    centers = _sample(points) if kind == "bezier" else points
+    lengths = np.concatenate([[0], np.linalg.norm(np.diff(centers, axis=0), axis=1).cumsum()])
+    along = lengths / lengths[-1] if lengths[-1] > 0 else np.linspace(0, 1, len(centers))
+    return "path", {"d": _outline(centers, thickness / 2 * (start + (end - start) * along))}
+
+
+def _sample(points: np.ndarray) -> np.ndarray:
+    """Control points (3, 2) of a quadratic Bézier → (SEGMENTS + 1, 2) points on it."""
+    t = np.linspace(0, 1, SEGMENTS + 1)[:, None]
+    return (1 - t) ** 2 * points[0] + 2 * t * (1 - t) * points[1] + t**2 * points[2]
+
+
+def _outline(centers: np.ndarray, radii: np.ndarray) -> str:
+    """Path data of a stroke through centers (K, 2) whose half width goes through radii (K,).
+
+    Each piece is offset to both sides and closed by half circles. All pieces turn the same way, so the nonzero rule
+    fills their union: one outline through all of them would leave holes at bends tighter than its half width.
+    """
+    pieces = []
+    for a, b, radius_a, radius_b in zip(centers[:-1], centers[1:], radii[:-1], radii[1:], strict=True):
+        length = np.linalg.norm(b - a)
+        along = (b - a) / length if length > 0 else np.array([1.0, 0.0])
+        side = np.array([along[1], -along[0]])
+        corners = a + side * radius_a, b + side * radius_b, b - side * radius_b, a - side * radius_a
+        first, second, third, fourth = (_pairs(corner[None]) for corner in corners)
+        end, start = (f"A{_number(r)},{_number(r)} 0 0 1" for r in (radius_b, radius_a))
+        pieces.append(f"M{first} L{second} {end} {third} L{fourth} {start} {first} Z")
+    return " ".join(pieces)
+
+
+def _pairs(points: np.ndarray) -> str:
+    """Points (K, 2) as `x,y x,y …`."""
+    return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+
+
+def _number(value: float) -> str:
+    """Six significant digits, without an exponent for the sizes that occur."""
+    return f"{value:.6g}"
+
+
+def _rgb(color: Sequence[float] | np.ndarray) -> str:
+    """One or three channels in 0..1 as #rrggbb."""
+    channels = [round(255 * float(channel)) for channel in color] * (3 // len(color))
+    return "#" + "".join(f"{channel:02x}" for channel in channels)

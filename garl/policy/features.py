@@ -1,0 +1,168 @@
+"""What the policy sees, made into a vector: embeddings and the feature extractor (thesis §5.2, §5.5)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from garl.types import ActionSpec, Location, Observation
+
+Place = Literal["extractor", "head", "none"]
+
+
+class PolicyConfig(BaseModel):
+    """Sizes and embeddings of the actor-critic. The defaults are the thesis's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int = Field(64, ge=1)
+    """Feature maps of the extractor (the thesis's c)."""
+    blocks: int = Field(8, ge=0)
+    """Residual blocks of the extractor."""
+    features: int = Field(256, ge=1)
+    """Length of the feature vector."""
+    location_channels: int = Field(64, ge=2)
+    """Feature maps of a location head."""
+    location_blocks: int = Field(8, ge=0)
+    """Residual blocks of a location head."""
+    frames: int = Field(1, ge=1)
+    """Canvases stacked into one observation, the newest first."""
+    noise: int = Field(10, ge=1)
+    """Length of the normal noise vector, drawn once per episode."""
+    embed_noise: Place = "extractor"
+    """Where the noise enters: into the first feature maps, before the heads, or nowhere."""
+    embed_action: Place = "extractor"
+    """Where the previous action enters."""
+    embed_steps: bool = False
+    """Whether the policy is told how many strokes have been painted."""
+    value_steps: bool = False
+    """Whether the critic is told how many strokes have been painted."""
+    value_separate: bool = False
+    """Whether the critic has a feature extractor of its own."""
+
+
+def initialise(module: nn.Module) -> None:
+    """Orthogonal weights with the gain of a ReLU, and no bias (Saxe et al. 2014)."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.orthogonal_(module.weight, gain=2**0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class ResidualBlock(nn.Module):
+    """Convolutions 3×3 and 1×1, each followed by a ReLU; another after the sum (thesis §5.2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(channels, channels, 3, padding=1)
+        self.narrow = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + F.relu(self.narrow(F.relu(self.wide(x)))))
+
+
+class SampleEncoder(nn.Module):
+    """One action dimension's bin index (N,) → (N, 16), linear, without activation (thesis §5.4.2).
+
+    A scalar goes through a one-hot; a location through its raw (x, y) in −1..1, for a one-hot of 1,024 cells
+    would generalise badly. Index −1 (nothing chosen yet) encodes to the bias or, for a scalar, to zero.
+    """
+
+    def __init__(self, dimension: Location | object, size: int = 16) -> None:
+        super().__init__()
+        self.grid = dimension.grid if isinstance(dimension, Location) else 0
+        self.linear: nn.Module
+        if self.grid:
+            self.linear = nn.Linear(2, size)
+        else:
+            # Row i of the table is the linear map of the i-th one-hot; row 0 stands for "nothing yet".
+            self.linear = nn.Embedding(dimension.n + 1, size, padding_idx=0)  # type: ignore[attr-defined]
+
+    def forward(self, index: Tensor) -> Tensor:
+        if not self.grid:
+            return self.linear(index + 1)
+        chosen = index >= 0
+        row, column = index.clamp(min=0) // self.grid, index.clamp(min=0) % self.grid
+        xy = (torch.stack([column, row], -1).float() + 0.5) * (2.0 / self.grid) - 1.0
+        return self.linear(xy * chosen[..., None])
+
+
+class ActionEncoder(nn.Module):
+    """A whole action (N, D) → (N, 16 · D): each dimension encoded, then concatenated (thesis §5.5.2)."""
+
+    def __init__(self, spec: ActionSpec) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(SampleEncoder(dimension) for dimension in spec)
+        self.size = 16 * len(spec)
+
+    def forward(self, action: Tensor) -> Tensor:
+        return torch.cat([encode(action[:, i]) for i, encode in enumerate(self.encoders)], -1)
+
+
+class Conditions(nn.Module):
+    """Noise, previous action and step, embedded to one vector of `size` channels each and summed."""
+
+    def __init__(self, spec: ActionSpec, size: int, noise: int, action: bool, max_steps: int) -> None:
+        super().__init__()
+        self.max_steps = max_steps
+        self.noise = nn.Sequential(nn.Linear(noise, 64), nn.ReLU(), nn.Linear(64, size)) if noise else None
+        if action:
+            encoder = ActionEncoder(spec)
+            self.action = nn.Sequential(encoder, nn.Linear(encoder.size, 64), nn.ReLU(), nn.Linear(64, size))
+        else:
+            self.action = None
+        self.step = nn.Embedding(max_steps + 1, size) if max_steps else None
+
+    def forward(self, observation: Observation) -> Tensor | float:
+        total: Tensor | float = 0.0
+        if self.noise is not None:
+            total = total + self.noise(observation.noise)
+        if self.action is not None:
+            total = total + self.action(observation.last_action)
+        if self.step is not None:
+            total = total + self.step(observation.step.clamp(max=self.max_steps))
+        return total
+
+
+class FeatureExtractor(nn.Module):
+    """Canvas (N, frames · C, H, W) uint8 and conditions → features (N, features); thesis §5.2, fig. 5.3."""
+
+    grid: Tensor
+
+    def __init__(
+        self, spec: ActionSpec, canvas: tuple[int, int, int], config: PolicyConfig, max_steps: int, embed_steps: bool
+    ) -> None:
+        super().__init__()
+        channels, height, width = canvas
+        c = config.channels
+        y, x = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+        grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
+        self.register_buffer("grid", grid[None], persistent=False)  # (1, 2, H, W)
+        self.first = nn.Conv2d(channels * config.frames + 2, c, 5, padding=2)
+        self.conditions = Conditions(
+            spec,
+            c,
+            config.noise if config.embed_noise == "extractor" else 0,
+            config.embed_action == "extractor",
+            max_steps if embed_steps else 0,
+        )
+        self.down = nn.Sequential(*(nn.Sequential(nn.Conv2d(c, c, 3, 2, 1), nn.ReLU()) for _ in range(3)))
+        self.blocks = nn.Sequential(*(ResidualBlock(c) for _ in range(config.blocks)))
+        for _ in range(3):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        self.out = nn.Linear(c * height * width, config.features)
+
+    def forward(self, observation: Observation) -> Tensor:
+        canvas = observation.canvas
+        x = canvas.to(self.first.weight.dtype) / 127.5 - 1.0  # 0..255 → −1..1
+        x = torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
+        x = self.first(x)  # (N, c, H, W)
+        condition = self.conditions(observation)
+        if isinstance(condition, Tensor):
+            x = x + condition[:, :, None, None].to(x.dtype)
+        x = self.blocks(self.down(F.relu(x)))  # (N, c, H/8, W/8)
+        return F.relu(self.out(x.flatten(1)))

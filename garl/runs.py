@@ -1,0 +1,156 @@
+"""The run folder: what a run leaves behind, and how it goes on from there.
+
+    RUN/config.json         the resolved configuration, git commit, versions
+    RUN/metrics.jsonl       one line a cycle
+    RUN/tensorboard/        the same for TensorBoard
+    RUN/pictures/           samples.png (the newest), samples-*.png, mean-*.png
+    RUN/checkpoint.safetensors, previous.safetensors
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from garl.errors import GarlError
+
+SCHEMA = "garl-checkpoint/1"
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it replaces `path`, durably, in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{random.getrandbits(32):08x}{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise GarlError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def git_commit(folder: Path = Path(__file__).parent) -> str | None:
+    """The commit of the code that runs, "+changes" behind it if the tree differs; None outside a repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip() + ("+changes" if git("status", "--porcelain", "-uno").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+class Run:
+    """A run folder being written."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], resume: bool = False) -> None:
+        self.folder = folder
+        if not resume and (folder / "config.json").exists():
+            raise GarlError(f"{folder} already holds a run: add --resume to go on with it, or choose another --out")
+        try:
+            (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GarlError(f"cannot write the run folder {folder}: {error.strerror}; choose another --out") from error
+        if not resume:
+            about = {"config": config, "git_commit": git_commit(), "python": platform.python_version()}
+            about |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
+            with atomic(folder / "config.json") as path:
+                path.write_text(json.dumps(about, indent=2) + "\n")
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only training needs it
+
+        self.board = SummaryWriter(str(folder / "tensorboard"))
+        self.log = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Append one line; `metrics["steps"]` is the abscissa."""
+        self.log.write(json.dumps(metrics) + "\n")
+        self.log.flush()
+        for name, value in metrics.items():
+            self.board.add_scalar(name, value, int(metrics["steps"]))
+
+    def rewind(self, cycles: int) -> None:
+        """Drop the metrics of cycles after the checkpoint that a resumed run starts from."""
+        path = self.folder / "metrics.jsonl"
+        self.log.close()
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["cycle"] <= cycles]
+        with atomic(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines))
+        self.log = open(path, "a", encoding="utf-8")  # noqa: SIM115
+
+    def close(self) -> None:
+        self.log.close()
+        self.board.close()
+
+
+def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write `checkpoint.safetensors` atomically; the one before it becomes `previous.safetensors`."""
+    path = folder / "checkpoint.safetensors"
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        safetensors.torch.save_file(contiguous, temporary, {"schema": SCHEMA, "meta": json.dumps(meta)})
+        if path.exists():
+            os.replace(path, folder / "previous.safetensors")
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the meta data of the newest checkpoint in `folder` that can be read."""
+    if not folder.is_dir():
+        raise GarlError(f"there is no run folder {folder}: `garl train` makes one")
+    found = [folder / name for name in ("checkpoint.safetensors", "previous.safetensors") if (folder / name).exists()]
+    if not found:
+        raise GarlError(f"{folder} holds no checkpoint (checkpoint.safetensors): name the folder of a `garl train` run")
+    for path in found:
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                if about.get("schema") != SCHEMA:
+                    raise GarlError(f"{path} has schema {about.get('schema')!r}; this garl reads {SCHEMA!r}")
+                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["meta"])  # noqa: SIM118
+        except (safetensors.SafetensorError, OSError, KeyError, json.JSONDecodeError):
+            continue
+    raise GarlError(f"no checkpoint in {folder} can be read ({found[0].name} is damaged): train again")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved configuration that the run in `folder` started with."""
+    try:
+        return json.loads((folder / "config.json").read_text())["config"]
+    except OSError as error:
+        raise GarlError(f"{folder} is not a run folder: it has no config.json that can be read") from error
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise GarlError(f"{folder / 'config.json'} is damaged: restore it, or train again") from error
+
+
+def flatten(prefix: str, state: dict[str, Any]) -> dict[str, Tensor]:
+    """An optimiser's per-parameter state as named tensors (its settings come from the configuration)."""
+    return {
+        f"{prefix}.{index}.{name}": torch.as_tensor(value)
+        for index, entry in state["state"].items()
+        for name, value in entry.items()
+    }
+
+
+def unflatten(prefix: str, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Load what `flatten` made back into `optimizer`."""
+    state = optimizer.state_dict()
+    for name, tensor in tensors.items():
+        if name.startswith(f"{prefix}."):
+            index, key = name[len(prefix) + 1 :].split(".", 1)
+            state["state"].setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(state)
