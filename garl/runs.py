@@ -1,10 +1,10 @@
 """The run folder: what a run leaves behind, and how it goes on from there.
 
-    RUN/config.json         the resolved configuration, git commit, versions
-    RUN/metrics.jsonl       one line a cycle
-    RUN/tensorboard/        the same for TensorBoard
-    RUN/pictures/           samples.png (the newest), samples-*.png, mean-*.png
-    RUN/checkpoint.safetensors, previous.safetensors
+RUN/config.json         the resolved configuration, git commit, versions
+RUN/metrics.jsonl       one line a cycle
+RUN/tensorboard/        the same for TensorBoard
+RUN/pictures/           samples.png (the newest), samples-*.png, mean-*.png
+RUN/checkpoint.safetensors, previous.safetensors
 """
 
 from __future__ import annotations

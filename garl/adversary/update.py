@@ -54,7 +54,9 @@ def to_network(images: Tensor) -> Tensor:
 class Adversary:
     """Scores canvases (N, C, H, W) uint8 → (N,), high for real; `update` makes it better at it."""
 
-    def __init__(self, canvas: tuple[int, int, int], config: AdversaryConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, canvas: tuple[int, int, int], config: AdversaryConfig, device: torch.device | str = "cpu"
+    ) -> None:
         self.config = config
         self.network = Discriminator(canvas, config.network).to(device, memory_format=torch.channels_last)
         parameters = self.network.parameters()

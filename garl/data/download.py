@@ -39,6 +39,7 @@ class Dataset:
     source: str
     licence: str
     note: str = ""
+    by_hand: str = ""  # what to do when the official place refuses a script
 
 
 def _files(base: str, md5s: dict[str, str]) -> tuple[File, ...]:
@@ -99,8 +100,8 @@ CELEBA = Dataset(
     ),
     source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (Liu, Luo, Wang, Tang)",
     licence="non-commercial research only",
-    note="Google Drive often refuses scripts: fetch img_align_celeba.zip and list_eval_partition.txt with a browser "
-    "from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and put them in the download folder",
+    by_hand="Google Drive often refuses scripts: fetch img_align_celeba.zip and list_eval_partition.txt with a browser "
+    "from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and put them in",
 )
 DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (MNIST, FASHION_MNIST, OMNIGLOT, CELEBA)}
 
@@ -113,10 +114,10 @@ def place(name: str, root: Path | None = None) -> Path:
 def missing(name: str) -> list[str]:
     """The files of a set that are not in its folder; CelebA's zip is not missed where it was unpacked."""
     folder = place(name)
-    unpacked = {"img_align_celeba.zip"} if (folder / "img_align_celeba").is_dir() else set()
-    return [
-        file.name for file in DATASETS[name].files if not (folder / file.name).exists() and file.name not in unpacked
-    ]
+    there = {path.name for path in folder.glob("*")}
+    if "img_align_celeba" in there:
+        there.add("img_align_celeba.zip")
+    return [file.name for file in DATASETS[name].files if file.name not in there]
 
 
 def describe() -> list[dict[str, str | int]]:
@@ -169,7 +170,7 @@ def download(name: str, root: Path | None = None, *, base_url: str | None = None
                 if not target.exists() or _md5(target) != file.md5:
                     url = file.url if base_url is None else f"{base_url.rstrip('/')}/{file.name}"
                     _fetch(url, target, progress)
-                    _accept(url, target, file.md5, dataset.note)
+                    _accept(url, target, file.md5, dataset.by_hand)
     except OSError as error:
         raise GarlError(
             f"cannot write {folder} ({error.strerror or error}): free some disk, make it writable, "
@@ -182,14 +183,14 @@ def _fetch(url: str, target: Path, progress: Progress) -> None:
     """Bring the .part file of `target` to its full length, from where it stands."""
     part = _part(target)
     start = part.stat().st_size if part.exists() else 0
-    request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
+        request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
         response = urlopen(request, timeout=TIMEOUT)
     except HTTPError as error:
         if error.code == 416:  # there is nothing beyond what we have: the checksum will tell whether it is sound
             return
         raise GarlError(f"{url} answers {error.code} {error.reason}: try again later") from error
-    except (URLError, http.client.HTTPException, OSError) as error:
+    except (URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise GarlError(f"cannot reach {url} ({reason}): check the network and run the download again") from error
     with response:
@@ -215,7 +216,7 @@ def _receive(response: http.client.HTTPResponse, url: str) -> bytes:
         raise GarlError(f"the connection to {url} broke ({error}): run the download again to resume") from error
 
 
-def _accept(url: str, target: Path, md5: str, note: str) -> None:
+def _accept(url: str, target: Path, md5: str, by_hand: str) -> None:
     """Rename a .part file of the right checksum; delete any other."""
     part = _part(target)
     if _md5(part) == md5:
@@ -225,7 +226,8 @@ def _accept(url: str, target: Path, md5: str, note: str) -> None:
         web_page = file.read(256).lstrip().lower().startswith((b"<!doctype", b"<html"))
     part.unlink()
     what = "a web page came instead" if web_page else "its checksum is wrong, so it was deleted"
-    raise GarlError(f"{url} did not give {target.name} ({what}): {note or 'run the download again'} ({target.parent})")
+    remedy = f"{by_hand} {target.parent}" if by_hand else "run the download again"
+    raise GarlError(f"{url} did not give {target.name} ({what}): {remedy}")
 
 
 def _part(target: Path) -> Path:

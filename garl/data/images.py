@@ -175,7 +175,7 @@ def _choose(listing: sources.Listing, label: int | str | None, path: Path) -> np
         chosen = np.flatnonzero(np.isin(listing.labels, wanted))
         if not wanted or (len(chosen) == 0 and not listing.label_names):
             known = listing.label_names or tuple(map(str, np.unique(listing.labels)))
-            shown = ", ".join(known[:20]) + (f", … ({len(known)} in all)" if len(known) > 20 else "")
+            shown = ", ".join(known[:10]) + (f", … ({len(known)} in all)" if len(known) > 10 else "")
             raise GarlError(f"{path} has no label {label!r}: give one of {shown}")
     if len(chosen) == 0:
         what = "" if label is None else f" with label {label!r}"

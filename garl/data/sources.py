@@ -151,6 +151,11 @@ def _tar(path: Path, keep: Keep) -> Source:
             if member.isfile() and _is_picture(member.name) and member.name not in seen:
                 seen.add(member.name)
                 yield member
+        # tarfile takes a damaged header for the end; at the true end there are zeros, or nothing.
+        assert archive.fileobj is not None, "open for reading"
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("a member's header makes no sense")
 
     def listing() -> Listing:
         with _blaming(path), tarfile.open(path) as archive:
@@ -175,9 +180,8 @@ def _tar_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 def _idx(path: Path, images: Path, keep: Keep) -> Source:
     """`images` (idx3) and, if it lies beside it under the official name, its labels (idx1)."""
-    labels = _either(images.with_name(images.name.removesuffix(".gz").replace("images-idx3", "labels-idx1")))
-    if labels is not None and "images-idx3" not in images.name:
-        labels = None
+    official = images.name.removesuffix(".gz").replace("images-idx3", "labels-idx1")
+    labels = _either(images.with_name(official)) if "images-idx3" in images.name else None
 
     def listing() -> Listing:
         count = idx.shape(images, 3)[0]
@@ -290,4 +294,5 @@ def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # zipfile and tarfile meet damaged bytes with exceptions of many kinds
-        raise GarlError(f"the archive {path} is damaged or unreadable ({error}): get it again") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise GarlError(f"the archive {path} is damaged or unreadable ({reason}): get it again") from error

@@ -9,7 +9,6 @@ Source: thesis §4 and A.1 (PaintGym). The pixels are drawn in `garl.engine.kern
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
@@ -229,17 +228,14 @@ class PaintEngine:
         self.config = config
         self.brush = brush or load_brush(config.brush)
         self.codec = StrokeCodec(config, self.brush)
-        self.strokes = np.empty((0, 0, STROKE_SIZE), np.float32)
-        self.seeds = np.empty(0, np.int64)
+        self.prepared = PreparedBrush(self.brush)
+        self.seeds = np.empty(0, np.int64)  # (B,), one for each painting
+        self._pen = np.empty((0, 2), np.float32)
         self._painted: list[np.ndarray] = []
 
     @property
     def action_spec(self) -> ActionSpec:
         return self.codec.action_spec
-
-    @cached_property
-    def prepared(self) -> PreparedBrush:
-        return PreparedBrush(self.brush)
 
     def reset(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Start `n` paintings; returns their blank canvases (n, C, H, W) uint8."""

@@ -47,7 +47,9 @@ class PaintEnv(gym.vector.VectorEnv):
     ) -> None:
         if num_envs < 1 or strokes < 1:
             raise GarlError(f"an environment needs at least 1 canvas and 1 stroke, not {num_envs} and {strokes}")
-        self.engine = PaintEngine(engine or PaintConfig()) if engine is None or isinstance(engine, PaintConfig) else engine
+        self.engine = (
+            PaintEngine(engine or PaintConfig()) if engine is None or isinstance(engine, PaintConfig) else engine
+        )
         self.num_envs, self.strokes, self.render_mode = num_envs, strokes, render_mode
         self.reward, self.on_finished = reward, on_finished
         self.action_spec = self.engine.action_spec

@@ -100,10 +100,10 @@ def as_ink(images: Tensor) -> Tensor:
 
 def _batches(images: Tensor | np.ndarray) -> Iterator[tuple[slice, Tensor]]:
     """The rows of each batch, and its ink."""
-    images = torch.as_tensor(images)
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-        found = f"{tuple(images.shape)} {images.dtype}"
+    images = images.cpu().numpy() if isinstance(images, Tensor) else images
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        found = f"{images.shape} {images.dtype}"
         raise GarlError(f"the judge sees images (N, 1 or 3, H, W) uint8, not {found}: convert them first")
     for start in range(0, len(images), BATCH):
         rows = slice(start, min(start + BATCH, len(images)))
-        yield rows, as_ink(images[rows].cpu())
+        yield rows, as_ink(torch.tensor(images[rows]))  # a copy: the array may be read-only

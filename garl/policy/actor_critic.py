@@ -56,7 +56,5 @@ class ActorCritic(nn.Module):
             value_features = self.value_extractor(observation)
         else:
             value_features = F.relu(features + self.value_conditions(observation))
-        action, log_prob, entropy = self.head(
-            F.relu(features + self.head_conditions(observation)), action, generator
-        )
+        action, log_prob, entropy = self.head(F.relu(features + self.head_conditions(observation)), action, generator)
         return Decision(action, log_prob, entropy, self.critic(value_features)[:, 0].float())

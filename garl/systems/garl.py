@@ -1,7 +1,7 @@
 """Generative adversarial reinforcement learning: the method of the thesis, its loop in full (thesis ch. 6, fig. 6.1).
 
-    paintings are collected by the policy → scored by the adversary → scores become rewards, rewards advantages
-    → PPO improves the policy → the adversary learns to tell the paintings from real pictures → again.
+paintings are collected by the policy → scored by the adversary → scores become rewards, rewards advantages
+→ PPO improves the policy → the adversary learns to tell the paintings from real pictures → again.
 """
 
 from __future__ import annotations
