@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from garl.settings import Settings
 
-class AdvantageConfig(BaseModel):
+
+class AdvantageConfig(Settings):
     """Which estimator. The defaults are the thesis's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     estimator: Literal["gae", "td", "returns_to_go"] = "gae"
     """Generalised advantage estimation, one-step temporal difference, or Monte Carlo returns."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from garl.settings import Settings
 
-class RewardConfig(BaseModel):
+
+class RewardConfig(Settings):
     """Which reward system, and its bounds. The defaults are the thesis's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: Literal["episodic", "temporal", "adjusted_episodic", "adjusted_temporal"] = "adjusted_temporal"
     """Reward at the end only, or at every stroke; of the raw score, or of the adjusted one."""

@@ -19,7 +19,9 @@ def collect(
     generator: torch.Generator,
     precision: torch.dtype = torch.float32,
 ) -> Rollout:
-    """One episode of T strokes on B canvases. noise: (B, Z), one draw per episode; `generator` samples actions.
+    """One episode of T strokes on B canvases; `generator` samples the actions.
+
+    noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke.
 
     `precision` must be the learner's, or PPO's ratio would not be 1 before its first step.
     """
@@ -32,7 +34,7 @@ def collect(
     for t in range(env.strokes):
         stack = [canvases[max(0, t - k)] for k in range(frames)]
         step = torch.full((env.num_envs,), t, device=device)
-        observation = Observation(torch.cat(stack, 1), noise, last_action, step)
+        observation = Observation(torch.cat(stack, 1), noise[t] if noise.ndim == 3 else noise, last_action, step)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             decision = policy(observation, generator=generator)
         canvas, _, _, _, info = env.step(decision.action.cpu().numpy())

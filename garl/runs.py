@@ -13,35 +13,22 @@ import contextlib
 import json
 import os
 import platform
-import random
+import signal
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from garl.atomic import replacing
 from garl.errors import GarlError
 
 SCHEMA = "garl-checkpoint/1"
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it replaces `path`, durably, in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{random.getrandbits(32):08x}{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise GarlError(f"cannot write {path}: {error.strerror or error}; choose another place with --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
@@ -68,9 +55,9 @@ class Run:
         except OSError as error:
             raise GarlError(f"cannot write the run folder {folder}: {error.strerror}; choose another --out") from error
         if not resume:
-            about = {"config": config, "git_commit": git_commit(), "python": platform.python_version()}
+            about: dict[str, Any] = {"config": config, "git_commit": git_commit(), "python": platform.python_version()}
             about |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
-            with atomic(folder / "config.json") as path:
+            with replacing(folder / "config.json") as path:
                 path.write_text(json.dumps(about, indent=2) + "\n")
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only training needs it
 
@@ -89,20 +76,46 @@ class Run:
         path = self.folder / "metrics.jsonl"
         self.log.close()
         lines = [line for line in path.read_text().splitlines() if json.loads(line)["cycle"] <= cycles]
-        with atomic(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text("".join(line + "\n" for line in lines))
         self.log = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self.log.close()
         self.board.close()
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether SIGINT or SIGTERM has come; a second signal stops at once."""
+    requested = False
+
+    def request(number: int, frame: object) -> None:
+        nonlocal requested
+        requested = True
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is threading.main_thread():
+        for number in before:
+            signal.signal(number, request)
+    try:
+        yield lambda: requested
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write `checkpoint.safetensors` atomically; the one before it becomes `previous.safetensors`."""
     path = folder / "checkpoint.safetensors"
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
+    with replacing(path) as temporary:
         safetensors.torch.save_file(contiguous, temporary, {"schema": SCHEMA, "meta": json.dumps(meta)})
         if path.exists():
             os.replace(path, folder / "previous.safetensors")

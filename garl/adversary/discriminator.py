@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from garl.settings import Settings
 
 Norm = Literal["none", "layer", "instance", "batch"]
 
 
-class DiscriminatorConfig(BaseModel):
+class DiscriminatorConfig(Settings):
     """Sizes and normalisation. The defaults are the thesis's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: int = Field(64, ge=1)
     """k: the four layers have 2k, 4k, 8k and 16k feature maps."""

@@ -37,8 +37,10 @@ class FakeMemory:
         kept = slots < self.capacity
         # One after another where a slot is drawn twice: the later painting stays.
         last = {int(slot): i for i, slot in enumerate(slots) if kept[i]}
-        where = torch.tensor(list(last), device=paintings.device)
-        self.images[where] = paintings[torch.tensor(list(last.values()), device=paintings.device)]
+        # int64 must be said: a full reservoir may keep none of a batch, and an empty list becomes float32.
+        where = torch.tensor(list(last), dtype=torch.int64, device=paintings.device)
+        chosen = torch.tensor(list(last.values()), dtype=torch.int64, device=paintings.device)
+        self.images[where] = paintings[chosen]
         self.seen += len(paintings)
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from garl.adversary.discriminator import Discriminator, DiscriminatorConfig
 from garl.adversary.losses import gradient_norm_real, gradient_penalty, minimax, wasserstein
+from garl.errors import GarlError
+from garl.settings import Settings
 
 
-class AdversaryConfig(BaseModel):
+class AdversaryConfig(Settings):
     """Loss, optimiser and schedule of the discriminator. The defaults are the thesis's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: Literal["wgan", "minimax_logit", "minimax"] = "wgan"
     """wgan; cross-entropy with the LOGIT as reward; cross-entropy with the PROBABILITY as reward."""
@@ -42,7 +42,7 @@ class AdversaryConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.label_smoothing and self.loss == "wgan":
-            raise ValueError("label_smoothing needs a cross-entropy loss: set loss to minimax_logit or minimax")
+            raise GarlError("label_smoothing needs a cross-entropy loss: set loss to minimax_logit or minimax")
         return self
 
 
@@ -58,7 +58,7 @@ class Adversary:
         self, canvas: tuple[int, int, int], config: AdversaryConfig, device: torch.device | str = "cpu"
     ) -> None:
         self.config = config
-        self.network = Discriminator(canvas, config.network).to(device, memory_format=torch.channels_last)
+        self.network = Discriminator(canvas, config.network).to(device)
         parameters = self.network.parameters()
         self.optimizer: torch.optim.Optimizer
         if config.optimizer == "adam":

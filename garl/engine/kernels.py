@@ -46,8 +46,7 @@ NOISE_CELLS = 256.0
     BLUR,
     NOISE,
     EDGE_BLEND,
-    RADIUS,
-) = range(13)
+) = range(12)
 
 BEZIER, LINE, TRIANGLE, POINT = range(4)
 
@@ -67,14 +66,14 @@ def _uniform(seed: int, stroke: int, dab: int, k: int) -> float:
 def _stamp(layer, color, tinted, r, g, b, cx, cy, diameter, cosine, sine, alpha, flow, texture, offset, side, reach):
     """Raise `layer` (h, w) by one dab centred on pixel coordinates (cx, cy); tint `color` (h, w, 3) if `tinted`.
 
-    `texture[offset:]` holds one mip level, (side + 2)² with a border of zeros; `reach` is the distance of the
-    farthest texel that is not zero from the centre, in units of the diameter.
+    `texture[offset:]` holds one mip level, (side + 2)² with a border of zeros; beyond `reach` from the centre, in
+    units of the diameter, it reads as nothing.
     """
     height, width = layer.shape
     row = side + 2
     per_pixel = side / diameter
     du, dv = cosine * per_pixel, -sine * per_pixel
-    radius = (reach + 0.75 / side) * diameter
+    radius = reach * diameter
     y_first = max(0, int(math.ceil(cy - radius - 0.5)))
     y_last = min(height - 1, int(math.floor(cy + radius - 0.5)))
     low, high = 0.0, side + 0.999
@@ -106,34 +105,36 @@ def _stamp(layer, color, tinted, r, g, b, cx, cy, diameter, cosine, sine, alpha,
             t = (top + (bottom - top) * fv) * np.float32(alpha)
             old = layer[y, x]
             layer[y, x] = old + np.float32(flow) * max(np.float32(0.0), t - old)
-            if tinted and t > np.float32(0.0):
-                weight = t * np.float32(flow) if old > np.float32(0.0) else np.float32(1.0)
+            paint = t * np.float32(flow)
+            if tinted and paint > np.float32(0.0):
+                weight = paint / (paint + old * (np.float32(1.0) - paint))
                 color[y, x, 0] += (np.float32(r) - color[y, x, 0]) * weight
                 color[y, x, 1] += (np.float32(g) - color[y, x, 1]) * weight
                 color[y, x, 2] += (np.float32(b) - color[y, x, 2]) * weight
 
 
 @njit(cache=True, inline="always")
-def _beyond_edge(px, py, ax, ay, bx, by):
-    """Signed distance of (px, py) from the line a → b, positive on its right-hand side (y points down)."""
+def _kept_by_edge(px, py, ax, ay, bx, by):
+    """How much of the pixel around (px, py) lies to the right of the line a → b (y points down), 0..1."""
     ex, ey = bx - ax, by - ay
-    return (ex * (py - ay) - ey * (px - ax)) / (math.sqrt(ex * ex + ey * ey) + 1e-9)
+    distance = (ex * (py - ay) - ey * (px - ax)) / (math.sqrt(ex * ex + ey * ey) + 1e-9)
+    return min(1.0, max(0.0, distance + 0.5))
 
 
 @njit(cache=True, fastmath=True)
 def _fill_triangle(layer, x0, y0, x1, y1, x2, y2, alpha):
-    """Cover `layer` by a triangle, anti-aliased over one pixel by the distance to its nearest edge."""
+    """Cover `layer` by a triangle: the area that its three edges leave of each pixel, so that a sliver fades out."""
     if (x1 - x0) * (y2 - y0) < (x2 - x0) * (y1 - y0):
         x1, y1, x2, y2 = x2, y2, x1, y1
     for y in range(layer.shape[0]):
         for x in range(layer.shape[1]):
             px, py = x + 0.5, y + 0.5
-            inside = min(
-                _beyond_edge(px, py, x0, y0, x1, y1),
-                _beyond_edge(px, py, x1, y1, x2, y2),
-                _beyond_edge(px, py, x2, y2, x0, y0),
+            covered = (
+                _kept_by_edge(px, py, x0, y0, x1, y1)
+                + _kept_by_edge(px, py, x1, y1, x2, y2)
+                + _kept_by_edge(px, py, x2, y2, x0, y0)
             )
-            layer[y, x] = alpha * min(1.0, max(0.0, inside + 0.5))
+            layer[y, x] = alpha * max(0.0, covered - 2.0)
 
 
 @njit(cache=True, fastmath=True)
@@ -159,7 +160,7 @@ def _blur(layer, sigma):
 
 
 @njit(cache=True, fastmath=True)
-def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, levels):
+def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, levels, reach):
     """Paint one stroke (11,) onto one canvas (C, H, W) uint8."""
     channels, canvas_height, canvas_width = canvas.shape
     height, width = canvas_height * scale, canvas_width * scale
@@ -173,9 +174,8 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
 
     # The box that the stroke can touch: the hull of its control points, widened; at multiples of `scale`.
     largest = max(brush[START_SCALE], brush[END_SCALE]) * (1.0 + brush[JITTER_SCALE])
-    margin = thickness * (largest * brush[RADIUS] + brush[JITTER_POSITION] + 3.0 * brush[BLUR]) * short + 2.0
-    if kind == TRIANGLE:
-        margin = (thickness * 3.0 * brush[BLUR]) * short + 2.0
+    spread = 0.0 if kind == TRIANGLE else largest * reach[0] + brush[JITTER_POSITION]
+    margin = thickness * (spread + 3.0 * brush[BLUR]) * short + 3.0  # a coarse mip level reaches 3 pixels farther
     left = max(0, int((min(x0, x1, x2) * short - margin) // scale) * scale)
     top = max(0, int((min(y0, y1, y2) * short - margin) // scale) * scale)
     right = min(width, int((max(x0, x1, x2) * short + margin) // scale + 1) * scale)
@@ -184,7 +184,8 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
         return
     layer = np.zeros((bottom - top, right - left), np.float32)
     tinted = brush[JITTER_COLOR] > 0.0 and kind != TRIANGLE
-    color = np.zeros((layer.shape[0], layer.shape[1], 3) if tinted else (1, 1, 3), np.float32)
+    color = np.empty((layer.shape[0], layer.shape[1], 3) if tinted else (1, 1, 3), np.float32)
+    color[:] = stroke[6:9]  # a blur carries alpha to pixels that no dab has tinted
 
     if kind == TRIANGLE:
         fade = brush[FLOW] * (1.0 - brush[JITTER_OPACITY] * _uniform(seed, index, 0, 4))
@@ -207,7 +208,7 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
             lengths[i] = lengths[i - 1] + math.sqrt((x - previous_x) ** 2 + (y - previous_y) ** 2)
             previous_x, previous_y = x, y
         total = lengths[SEGMENTS] if kind != POINT else 0.0
-        spacing = brush[STEP] * 0.5 * thickness
+        spacing = brush[STEP] * 0.5 * max(thickness, 1e-6)
         dabs = 1 + min(MAX_DABS - 1, int(math.ceil(total / spacing - 1e-6)))
         segment = 0
         for dab in range(dabs):
@@ -230,6 +231,9 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
             cosine, sine = 1.0, 0.0
             if follow:
                 norm = math.sqrt(dx * dx + dy * dy)
+                if norm < 1e-9:  # the control point lies on an end: there the chord is the tangent
+                    dx, dy = x2 - x0, y2 - y0
+                    norm = math.sqrt(dx * dx + dy * dy)
                 if norm > 1e-9:
                     cosine, sine = dx / norm, dy / norm
             if brush[JITTER_ROTATION] > 0.0:
@@ -261,7 +265,7 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
                 level += 1
             _stamp(
                 layer, color, tinted, r, g, b, x * short - left, y * short - top, pixels, cosine, sine,
-                alpha, brush[FLOW], texture, levels[level, 0], levels[level, 1], brush[RADIUS],
+                alpha, brush[FLOW], texture, levels[level, 0], levels[level, 1], reach[level],
             )  # fmt: skip
 
     if brush[BLUR] > 0.0:
@@ -271,7 +275,7 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
     for y in range(layer.shape[0] // scale):
         for x in range(layer.shape[1] // scale):
             coverage = np.float32(0.0)
-            r = g = b = np.float32(0.0)
+            red = green = blue = np.float32(0.0)
             for j in range(scale):
                 for i in range(scale):
                     py, px = y * scale + j, x * scale + i
@@ -286,29 +290,30 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
                         a *= np.float32(1.0 - edge) + np.float32(edge) * a
                     coverage += a
                     if tinted:
-                        r += a * color[py, px, 0]
-                        g += a * color[py, px, 1]
-                        b += a * color[py, px, 2]
+                        red += a * color[py, px, 0]
+                        green += a * color[py, px, 1]
+                        blue += a * color[py, px, 2]
             if coverage <= np.float32(0.0):
                 continue
             if not tinted:
-                r, g, b = coverage * stroke[6], coverage * stroke[7], coverage * stroke[8]
+                red, green, blue = coverage * stroke[6], coverage * stroke[7], coverage * stroke[8]
             cy, cx = top // scale + y, left // scale + x
             keep = np.float32(1.0) - coverage * samples * opacity
             paint = np.float32(255.0) * samples * opacity
-            canvas[0, cy, cx] = np.uint8(canvas[0, cy, cx] * keep + r * paint + np.float32(0.5))
+            canvas[0, cy, cx] = np.uint8(canvas[0, cy, cx] * keep + red * paint + np.float32(0.5))
             if channels == 3:
-                canvas[1, cy, cx] = np.uint8(canvas[1, cy, cx] * keep + g * paint + np.float32(0.5))
-                canvas[2, cy, cx] = np.uint8(canvas[2, cy, cx] * keep + b * paint + np.float32(0.5))
+                canvas[1, cy, cx] = np.uint8(canvas[1, cy, cx] * keep + green * paint + np.float32(0.5))
+                canvas[2, cy, cx] = np.uint8(canvas[2, cy, cx] * keep + blue * paint + np.float32(0.5))
 
 
 @njit(cache=True, parallel=True)
-def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, texture, levels):
+def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, texture, levels, reach):
     """Paint one stroke onto each of B canvases, in place.
 
     canvas  (B, C, H, W) uint8       strokes  (B, 11) float32, see `garl.brush.geometry`
     seeds   (B,) int64               index    which stroke of the painting this is
-    brush   (13,) float64            texture  flat float32 mip levels; levels (L, 2) int64: offset, side
+    brush   (12,) float64            texture  flat float32 mip levels; levels (L, 2) int64: offset, side
+    reach   (L,) float64: how far from its centre a level paints, in diameters
     """
     for i in prange(canvas.shape[0]):
-        _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels)
+        _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels, reach)

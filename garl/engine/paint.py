@@ -12,12 +12,13 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from garl.brush.geometry import COLOR, OPACITY, POINTS_PER_TYPE, STROKE_SIZE, THICKNESS
 from garl.brush.spec import Brush, load_brush
 from garl.engine import kernels
 from garl.errors import GarlError
+from garl.settings import Settings
 from garl.types import ActionSpec, Dimension, Location, Scalar
 
 KINDS = {"bezier": kernels.BEZIER, "line": kernels.LINE, "triangle": kernels.TRIANGLE, "point": kernels.POINT}
@@ -29,10 +30,8 @@ LOCATION_NAMES = {
 }
 
 
-class PaintConfig(BaseModel):
+class PaintConfig(Settings):
     """The canvas, the brush, and which of the brush's properties an action controls."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     height: int = Field(64, ge=1, le=8192)
     """Canvas height in pixels."""
@@ -64,11 +63,11 @@ class PaintConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(self.background) not in (1, self.channels) or not all(0 <= v <= 255 for v in self.background):
-            raise ValueError(f"background takes 1 or {self.channels} values from 0 to 255, not {self.background}")
+            raise GarlError(f"background takes 1 or {self.channels} values from 0 to 255, not {self.background}")
         if self.hsv and self.color_channels != 3:
-            raise ValueError(f"hsv needs color_channels 3, not {self.color_channels}")
+            raise GarlError(f"hsv needs color_channels 3, not {self.color_channels}")
         if self.color_channels == 3 and self.channels == 1:
-            raise ValueError("color_channels 3 needs channels 3: a grey canvas takes color_channels 0 or 1")
+            raise GarlError("color_channels 3 needs channels 3: a grey canvas takes color_channels 0 or 1")
         return self
 
 
@@ -138,9 +137,6 @@ class PreparedBrush:
         spec, jitter, post = brush.spec, brush.spec.dab.jitter, brush.spec.post_processing
         texture = brush.texture
         size = texture.shape[0]
-        y, x = np.nonzero(texture)
-        # The farthest corner of a texel that is not empty, from the centre, in diameters.
-        reach = np.hypot(np.abs(x + 0.5 - size / 2) + 0.5, np.abs(y + 0.5 - size / 2) + 0.5).max() / size
         self.kind = KINDS[spec.stroke.type]
         self.follow = spec.dab.follow_stroke_angle
         self.parameters = np.array(
@@ -157,7 +153,6 @@ class PreparedBrush:
                 post.blur,
                 post.noise,
                 post.edge_blend,
-                reach,
             ],
             np.float64,
         )
@@ -165,11 +160,12 @@ class PreparedBrush:
         side = 1 << max(0, int(np.ceil(np.log2(size))))
         level = np.zeros((side, side), np.float32)
         level[:] = texture if side == size else _resize(texture, side)
-        flat, levels, offset = [], [], 0
+        flat, levels, reach, offset = [], [], [], 0
         while True:
             bordered = np.pad(level, 1)
             flat.append(bordered.ravel())
             levels.append((offset, level.shape[0]))
+            reach.append(_reach(level))
             offset += bordered.size
             if level.shape[0] == 1:
                 break
@@ -179,6 +175,17 @@ class PreparedBrush:
         slack = np.zeros(2 * (side + 3), np.float32)
         self.texture = np.concatenate([*flat, slack]).astype(np.float32)
         self.levels = np.array(levels, np.int64)
+        self.reach = np.array(reach, np.float64)
+
+
+def _reach(level: np.ndarray) -> float:
+    """How far from its centre `level` (S, S) reads above 1/512 (half a step of uint8), in units of its side."""
+    size = level.shape[0]
+    y, x = np.nonzero(level > 1 / 512)
+    if not len(x):
+        return 0.0
+    # Bilinear reading carries a texel's value as far as the centres of its neighbours.
+    return float(np.hypot(np.abs(x + 0.5 - size / 2) + 1, np.abs(y + 0.5 - size / 2) + 1).max()) / size
 
 
 def _resize(texture: np.ndarray, side: int) -> np.ndarray:
@@ -211,6 +218,7 @@ def render_strokes(
         brush.parameters,
         brush.texture,
         brush.levels,
+        brush.reach,
     )
 
 

@@ -75,8 +75,8 @@ class PaintEnv(gym.vector.VectorEnv):
             raise gym.error.ResetNeeded("call reset before step")
         if self.painted == self.strokes:
             canvas, info = self.reset()
-            nothing = np.zeros(self.num_envs, bool)
-            return canvas, np.zeros(self.num_envs), nothing, nothing.copy(), info
+            no = np.zeros(self.num_envs, bool)
+            return canvas, np.zeros(self.num_envs), no, no.copy(), info
         actions = np.asarray(actions)
         assert actions.shape == self.action_space.shape, f"actions must be {self.action_space.shape}"
         self.canvas = self.engine.apply(self.canvas, actions)
@@ -85,7 +85,7 @@ class PaintEnv(gym.vector.VectorEnv):
         reward = np.zeros(self.num_envs)
         if self.reward is not None:
             reward = np.asarray(self.reward(self.canvas, last), np.float64)
-        info: dict[str, Any] = {}
+        info = {}
         if last:
             if self.on_finished is not None:
                 self.on_finished(self.canvas)
@@ -93,6 +93,6 @@ class PaintEnv(gym.vector.VectorEnv):
                 info = {"strokes": self.engine.painted, "seeds": self.engine.seeds.copy()}
         return self.canvas, reward, np.full(self.num_envs, last), np.zeros(self.num_envs, bool), info
 
-    def render(self) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...]:
         """Each canvas as (H, W, 3) uint8."""
         return tuple(np.broadcast_to(c.transpose(1, 2, 0), (*c.shape[1:], 3)).copy() for c in self.canvas)

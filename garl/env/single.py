@@ -40,6 +40,6 @@ class PaintSingleEnv(gym.Env[np.ndarray, np.ndarray]):
         canvas, reward, terminated, truncated, info = self.batch.step(np.asarray(action)[None])
         return canvas[0].copy(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """The canvas as (H, W, 3) uint8."""
         return self.batch.render()[0]

@@ -9,11 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from garl.atomic import replacing
 from garl.errors import GarlError
-from garl.export.atomic import replacing
 
 GREY = (128, 128, 128)
 INK = (255, 255, 255)
+CAPTION_SIZE = 12
 
 
 def grid(
@@ -84,12 +85,10 @@ def _as_rgb(canvases: Tensor | np.ndarray) -> np.ndarray:
 
 def _captioned(picture: np.ndarray, caption: str, background: tuple[int, int, int]) -> np.ndarray:
     """The picture (H, W, 3) under a strip with the caption, widened where the caption needs it."""
-    font = ImageFont.load_default(size=12)
-    _, _, text_width, text_height = (math.ceil(edge) for edge in font.getbbox(caption))
-    margin = 4
-    strip = text_height + 2 * margin
+    font = ImageFont.load_default(CAPTION_SIZE)
+    margin, strip = CAPTION_SIZE // 3, 2 * CAPTION_SIZE
     height, width, _ = picture.shape
-    page = Image.new("RGB", (max(width, text_width + 2 * margin), strip + height), background)
+    page = Image.new("RGB", (max(width, math.ceil(font.getlength(caption)) + 2 * margin), strip + height), background)
     ImageDraw.Draw(page).text((margin, margin), caption, INK, font)
     page.paste(Image.fromarray(picture), (0, strip))
     return np.asarray(page)

@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from garl.atomic import replacing
 from garl.brush.geometry import COLOR, OPACITY, POINTS, STROKE_SIZE, THICKNESS
 from garl.errors import GarlError
-from garl.export.atomic import replacing
 
 SCHEMA = "garl-strokes/1"
 MAX_BYTES = 64 * 2**20

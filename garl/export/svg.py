@@ -8,9 +8,9 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
+from garl.atomic import replacing
 from garl.brush.geometry import COLOR, OPACITY, POINTS, POINTS_PER_TYPE, THICKNESS
 from garl.errors import GarlError
-from garl.export.atomic import replacing
 from garl.export.strokefile import StrokeFile
 
 SEGMENTS = 16  # of a tapered Bézier

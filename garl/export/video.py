@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from garl.atomic import replacing
 from garl.errors import GarlError
-from garl.export.atomic import replacing
 from garl.export.picture import grid
 
 FPS = 12.0

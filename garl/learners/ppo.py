@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from garl.settings import Settings
 from garl.types import Decision, Observation, Rollout
 
 
-class PPOConfig(BaseModel):
+class PPOConfig(Settings):
     """Optimiser and loss. The defaults are the thesis's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(5, ge=1)
     """Passes over each rollout."""

@@ -45,7 +45,7 @@ class ActorCritic(nn.Module):
             last = decoder.up[-1] if isinstance(decoder, LocationDecoder) else decoder
             assert isinstance(last, nn.Linear | nn.Conv2d)
             nn.init.orthogonal_(last.weight, gain=0.01)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(
         self, observation: Observation, action: Tensor | None = None, generator: torch.Generator | None = None

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from garl.types import ActionSpec, Location, Observation
+from garl.settings import Settings
+from garl.types import ActionSpec, Dimension, Location, Observation
 
 Place = Literal["extractor", "head", "none"]
 
 
-class PolicyConfig(BaseModel):
+class PolicyConfig(Settings):
     """Sizes and embeddings of the actor-critic. The defaults are the thesis's."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: int = Field(64, ge=1)
     """Feature maps of the extractor (the thesis's c)."""
@@ -72,7 +71,7 @@ class SampleEncoder(nn.Module):
     would generalise badly. Index −1 (nothing chosen yet) encodes to the bias or, for a scalar, to zero.
     """
 
-    def __init__(self, dimension: Location | object, size: int = 16) -> None:
+    def __init__(self, dimension: Dimension, size: int = 16) -> None:
         super().__init__()
         self.grid = dimension.grid if isinstance(dimension, Location) else 0
         self.linear: nn.Module
@@ -80,7 +79,7 @@ class SampleEncoder(nn.Module):
             self.linear = nn.Linear(2, size)
         else:
             # Row i of the table is the linear map of the i-th one-hot; row 0 stands for "nothing yet".
-            self.linear = nn.Embedding(dimension.n + 1, size, padding_idx=0)  # type: ignore[attr-defined]
+            self.linear = nn.Embedding(dimension.n + 1, size, padding_idx=0)
 
     def forward(self, index: Tensor) -> Tensor:
         if not self.grid:
@@ -97,7 +96,6 @@ class ActionEncoder(nn.Module):
     def __init__(self, spec: ActionSpec) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(SampleEncoder(dimension) for dimension in spec)
-        self.size = 16 * len(spec)
 
     def forward(self, action: Tensor) -> Tensor:
         return torch.cat([encode(action[:, i]) for i, encode in enumerate(self.encoders)], -1)
@@ -110,11 +108,12 @@ class Conditions(nn.Module):
         super().__init__()
         self.max_steps = max_steps
         self.noise = nn.Sequential(nn.Linear(noise, 64), nn.ReLU(), nn.Linear(64, size)) if noise else None
-        if action:
-            encoder = ActionEncoder(spec)
-            self.action = nn.Sequential(encoder, nn.Linear(encoder.size, 64), nn.ReLU(), nn.Linear(64, size))
-        else:
-            self.action = None
+        encoded = 16 * len(spec)
+        self.action = (
+            nn.Sequential(ActionEncoder(spec), nn.Linear(encoded, 64), nn.ReLU(), nn.Linear(64, size))
+            if action
+            else None
+        )
         self.step = nn.Embedding(max_steps + 1, size) if max_steps else None
 
     def forward(self, observation: Observation) -> Tensor | float:

@@ -70,7 +70,8 @@ class AutoregressiveHead(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample an action, or evaluate the one given. The entropy is the sum over the heads, each given the
         dimensions before it. Log-probabilities are float32 whatever the network's precision."""
-        chosen, log_prob, entropy = [], features.new_zeros(len(features)).float(), 0.0
+        chosen: list[Tensor] = []
+        log_prob = entropy = torch.zeros(len(features), device=features.device)
         for i, decoder in enumerate(self.decoders):
             log_p = F.log_softmax(decoder(features).float(), -1)  # (N, n)
             p = log_p.exp()

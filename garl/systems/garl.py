@@ -1,28 +1,318 @@
 """Generative adversarial reinforcement learning: the method of the thesis, its loop in full (thesis ch. 6, fig. 6.1).
 
-paintings are collected by the policy → scored by the adversary → scores become rewards, rewards advantages
+the policy paints → the adversary scores every canvas → scores become rewards, rewards advantages
 → PPO improves the policy → the adversary learns to tell the paintings from real pictures → again.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from pathlib import Path
-from typing import Self
+from typing import Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
+from torch import Tensor
 
+from garl.advantage import AdvantageConfig, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary, AdversaryConfig
-from garl.advantage import AdvantageConfig, estimate
-from garl.data.images import load
+from garl.data.images import Images, load
 from garl.engine.paint import PaintConfig
 from garl.env.canvas import PaintEnv
+from garl.errors import GarlError
+from garl.evaluate.frechet import frechet_distance
+from garl.evaluate.judge import load_judge
+from garl.export.picture import grid, save_png
 from garl.learners import ppo
+from garl.learners.ppo import PPOConfig
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
+from garl.progress import Progress
 from garl.reward import RewardConfig, reward
 from garl.rollout import collect
+from garl.runs import Run, flatten, load_checkpoint, read_config, save_checkpoint, stop_requests, unflatten
+from garl.settings import Settings
+
+
+class Config(Settings):
+    """Everything that a run depends on. The defaults are the thesis's (A.3); `DIGITS` is made for a laptop."""
+
+    data: str = "celeba"
+    """Name of a data set (see `garl data`), or path of a folder, archive or IDX file of pictures."""
+    label: int | str | None = None
+    """Learn from the pictures of this class alone: its number, or the name of its folder."""
+    invert: bool = False
+    """Learn the negative of the pictures (light ink on a dark ground); what is sampled is turned back."""
+    minutes: float | None = Field(None, gt=0)
+    """Stop after this time. Without a budget a run takes 10 minutes."""
+    steps: int | None = Field(None, ge=1)
+    """Stop after this many strokes, over all canvases."""
+    episodes: int | None = Field(None, ge=1)
+    """Stop after this many paintings."""
+    strokes: int = Field(64, ge=1)
+    """Strokes in a painting."""
+    envs: int = Field(64, ge=2)
+    """Canvases painted side by side: the paintings of a cycle."""
+    noise_per_step: bool = False
+    """Draw the policy's noise anew for every stroke instead of once per painting."""
+    anneal: bool = False
+    """Let both learning rates and the entropy coefficient fall to zero over the budget."""
+    seed: int = Field(0, ge=0)
+    """Same seed, same machine, same budget in steps or episodes: same run."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the networks run."""
+    picture_every: int = Field(40, ge=1)
+    """Cycles between two sample pictures and measurements of the distance to the data."""
+    checkpoint_every: int = Field(40, ge=1)
+    """Cycles between two checkpoints."""
+    paint: PaintConfig = PaintConfig()
+    policy: PolicyConfig = PolicyConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
+    reward: RewardConfig = RewardConfig()
+    advantage: AdvantageConfig = AdvantageConfig()
+    ppo: PPOConfig = PPOConfig()
+
+    def spent(self, seconds: float, episodes: int) -> float:
+        """The share of the budget that is used up, 0..1 and beyond; the budget that runs out first counts."""
+        shares = []
+        if self.minutes is not None or (self.steps is None and self.episodes is None):
+            shares.append(seconds / (60 * (self.minutes or 10.0)))
+        if self.steps is not None:
+            shares.append(episodes * self.strokes / self.steps)
+        if self.episodes is not None:
+            shares.append(episodes / self.episodes)
+        return max(shares)
+
+
+DIGITS = Config(
+    data="digits",
+    strokes=4,
+    envs=256,
+    anneal=True,
+    paint=PaintConfig(
+        height=28,
+        width=28,
+        channels=1,
+        background=(0,),
+        brush="hard_round",
+        color_channels=0,
+        opacity=False,
+        grid=16,
+        bins=8,
+    ),
+    policy=PolicyConfig(channels=24, blocks=2, location_channels=24, location_blocks=1, embed_noise="head"),
+    adversary=AdversaryConfig(
+        optimizer="adam",
+        learning_rate=5e-4,
+        updates=12,
+        memory=2048,
+        network=DiscriminatorConfig(channels=8, spectral_norm=False),
+    ),
+    advantage=AdvantageConfig(lam=0.85),
+    ppo=PPOConfig(
+        epochs=2, batch_size=256, optimizer="adam", learning_rate=4e-4, entropy_coefficient=0.008, precision="bfloat16"
+    ),
+)
+"""One grey digit in four round strokes, readable after a few minutes on two cores."""
+
+THESIS = Config(data="celeba")
+"""The thesis's default experiment (A.3): 64×64 colour pictures in 64 strokes of the splatter brush."""
+
+PRESETS = {"digits": DIGITS, "thesis": THESIS}
+
+RECENT = 1024
+"""Paintings that the distance to the data is measured on while training."""
+MEAN_OF = 512
+"""Paintings in the running mean picture (thesis §7.2)."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is the GPU if there is one. Raises GarlError if there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise GarlError("there is no CUDA device here: use --device cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def load_images(config: Config, split: str = "train") -> Images:
+    """The pictures to imitate, in the size of the canvas."""
+    paint = config.paint
+    size = (paint.height, paint.width)
+    return load(config.data, size=size, channels=paint.channels, label=config.label, split=split, invert=config.invert)
+
+
+def make_env(config: Config, canvases: int) -> PaintEnv:
+    """`canvases` blank canvases under the configured brush."""
+    return PaintEnv(canvases, config.paint, config.strokes)
+
+
+def make_policy(config: Config, env: PaintEnv) -> ActorCritic:
+    """A fresh policy for what `env` offers and shows."""
+    shape = env.single_observation_space.shape
+    assert shape is not None
+    return ActorCritic(env.action_spec, (shape[0], shape[1], shape[2]), config.policy, config.strokes)
+
+
+def draw_noise(config: Config, canvases: int, generator: torch.Generator) -> Tensor:
+    """The policy's noise, (B, Z) float32; (T, B, Z) if it is drawn anew for every stroke."""
+    steps = (config.strokes,) if config.noise_per_step else ()
+    return torch.randn(*steps, canvases, config.policy.noise, generator=generator)
+
+
+def train(config: Config, out: Path, resume: bool = False) -> None:
+    """Train an agent in the run folder `out`; with `resume`, go on from its last checkpoint.
+
+    Raises GarlError if the data, the folder or the device will not do, or if training diverges.
+    """
+    device = choose_device(config.device)
+    images = load_images(config)
+    judge = load_judge()
+    judged_real = judge.features(images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0)))
+
+    # The agent, its world and its adversary.
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)  # every draw but the policy's
+    sampler = torch.Generator(device).manual_seed(config.seed)  # the policy's
+    env = make_env(config, config.envs)
+    env.reset(seed=config.seed)
+    policy = make_policy(config, env).to(device)
+    adversary = Adversary(images.array.shape[1:], config.adversary, device)
+    memory = FakeMemory(config.adversary.memory or config.envs, config.adversary.memory_priority)
+    optimizer = ppo.make_optimizer(policy, config.ppo)
+    precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
+    updates = config.adversary.updates or math.ceil(config.envs / config.adversary.batch_size)
+    recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
+    cycle, seconds = 0, 0.0
+
+    def save() -> None:
+        tensors = {f"policy.{name}": value for name, value in policy.state_dict().items()}
+        tensors |= {f"adversary.{name}": value for name, value in adversary.network.state_dict().items()}
+        tensors |= {f"memory.{name}": value for name, value in memory.state_dict().items()}
+        tensors |= flatten("policy_optimizer", optimizer.state_dict())
+        tensors |= flatten("adversary_optimizer", adversary.optimizer.state_dict())
+        tensors |= {"generator": generator.get_state(), "sampler": sampler.get_state()}
+        tensors |= {"recent": torch.cat(list(recent)) if recent else torch.empty(0, dtype=torch.uint8)}
+        meta = {"cycle": cycle, "seconds": seconds, "env": env.np_random.bit_generator.state}
+        save_checkpoint(out, tensors, meta)
+
+    run = Run(out, config.model_dump(mode="json"), resume)
+    if resume:
+        tensors, meta = load_checkpoint(out)
+        policy.load_state_dict(_under("policy.", tensors))
+        adversary.network.load_state_dict(_under("adversary.", tensors))
+        memory.load_state_dict(_under("memory.", tensors))
+        unflatten("policy_optimizer", tensors, optimizer)
+        unflatten("adversary_optimizer", tensors, adversary.optimizer)
+        generator.set_state(tensors["generator"])
+        sampler.set_state(tensors["sampler"])
+        recent.extend(tensors["recent"].split(config.envs) if len(tensors["recent"]) else ())
+        env.np_random.bit_generator.state = meta["env"]
+        cycle, seconds = meta["cycle"], meta["seconds"]
+        run.rewind(cycle)
+
+    started = time.monotonic() - seconds
+    with run, Progress(out) as progress, stop_requests() as stopping:
+        while (spent := config.spent(seconds, cycle * config.envs)) < 1.0 and not stopping():
+            remaining = max(1.0 - spent, 0.01) if config.anneal else 1.0
+            for learner, settings in ((optimizer, config.ppo), (adversary.optimizer, config.adversary)):
+                for group in learner.param_groups:
+                    group["lr"] = settings.learning_rate * remaining
+
+            # One cycle of the method (fig. 6.1).
+            noise = draw_noise(config, config.envs, generator).to(device)
+            rollout = collect(env, policy, noise, sampler, precision)  # (T, B, …)
+            score = adversary.score(rollout.canvases.flatten(0, 1)).view(config.strokes + 1, config.envs)
+            rewards = reward(score, config.reward)  # (T, B)
+            advantage, target = estimate(rewards, rollout.value, config.advantage)
+            entropy_coefficient = config.ppo.entropy_coefficient * remaining
+            metrics = ppo.update(
+                policy, optimizer, rollout, advantage, target, config.ppo, generator, entropy_coefficient
+            )
+            if config.adversary.memory == 0:
+                memory.seen = 0  # on-policy: forget the cycles before
+            memory.add(rollout.final, generator)
+            for _ in range(updates):
+                real = images.batch(config.adversary.batch_size, generator).to(device)
+                fake = memory.batch(config.adversary.batch_size, generator)
+                metrics |= adversary.update(real, fake, generator)
+
+            # What it came to.
+            cycle += 1
+            seconds = time.monotonic() - started
+            recent.append(rollout.final)
+            episodes = cycle * config.envs
+            record: dict[str, float] = {"cycle": cycle, "episodes": episodes, "steps": episodes * config.strokes}
+            record |= {name: value.item() for name, value in metrics.items()}
+            record |= describe(rollout.canvases, score, rewards, advantage, real)
+            broken = [name for name, value in record.items() if not math.isfinite(value)]
+            if broken:
+                raise GarlError(
+                    f"training diverged: {broken[0]} is not finite in cycle {cycle}; the last good checkpoint is kept "
+                    f"in {out}: go on from it with --resume and a lower learning rate"
+                )
+            if cycle % config.picture_every == 0:
+                paintings = torch.cat(list(recent))
+                record["frechet"] = frechet_distance(judge.features(paintings), judged_real)
+                picture(out, cycle, paintings, config.invert)
+            run.record(record | {"seconds": seconds})
+            progress.show(record, spent, seconds)
+            if cycle % config.checkpoint_every == 0:
+                save()
+        save()
+        picture(out, cycle, torch.cat(list(recent)), config.invert)
+
+
+def describe(canvases: Tensor, score: Tensor, rewards: Tensor, advantage: Tensor, real: Tensor) -> dict[str, float]:
+    """What thesis §7.2 watches besides the losses.
+
+    canvases: (T + 1, B, C, H, W) uint8; score: (T + 1, B); rewards, advantage: (T, B); real: (N, C, H, W) uint8.
+    """
+    painted, pictures = canvases[-1].float() / 255, real.float() / 255
+    # D of each frame of the episode in units of the spread over finished paintings, 0 at the end.
+    frames = (score.mean(1) - score[-1].mean()) / (score[-1].std() + 1e-8)
+    return {
+        "reward/mean": rewards.sum(0).mean().item(),
+        "reward/std": rewards.sum(0).std().item(),
+        "advantage/std": advantage.std().item(),
+        "pixels/mean_gap": (painted.mean() - pictures.mean()).item(),
+        "pixels/std_gap": (painted.std() - pictures.std()).item(),
+        **{f"d/frame_{t}": value for t, value in enumerate(frames.tolist())},
+    }
+
+
+def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> None:
+    """Save the newest paintings (N, C, H, W) uint8, and the running mean of the last 512."""
+    newest = paintings[-64:]
+    mean = paintings[-MEAN_OF:].float().mean(0, keepdim=True).round().to(torch.uint8)
+    if invert:
+        newest, mean = 255 - newest, 255 - mean
+    scale = max(1, 96 // newest.shape[-1])
+    sheet = grid(newest, columns=16, scale=scale)
+    save_png(out / "pictures" / "samples.png", sheet)
+    save_png(out / "pictures" / f"samples-{cycle:07d}.png", sheet)
+    save_png(out / "pictures" / f"mean-{cycle:07d}.png", grid(mean, scale=scale))
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, without it."""
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def load_config(folder: Path) -> Config:
+    """The configuration that the run in `folder` started with."""
+    try:
+        return Config(**read_config(folder))
+    except GarlError as error:
+        raise GarlError(f"{folder / 'config.json'} does not suit this version of garl: {error}") from error
+
+
+def load_agent(folder: Path, device: str = "auto") -> tuple[Config, ActorCritic]:
+    """The configuration and the trained policy of a run folder."""
+    tensors, _ = load_checkpoint(folder)
+    config = load_config(folder)
+    policy = make_policy(config, make_env(config, 1))
+    policy.load_state_dict(_under("policy.", tensors))
+    return config, policy.to(choose_device(device)).eval()

@@ -46,8 +46,8 @@ def test_the_default_is_nearly_square():
 
 def test_beside_puts_the_sets_left_and_right_under_captions():
     left, right = flat(250, 250, 250, 250, height=40, width=60), flat(5, height=40, width=60)
-    page = beside(left, right, ("a", "b"), columns=1, padding=0, background=(100, 100, 100))
-    strip = len(page) - 4 * 40
+    page = beside(left, right, ("painted", "aces"), columns=1, padding=0, background=(100, 100, 100))
+    strip = len(page) - 4 * 40  # alike over both, though only one caption has descenders
     assert page.shape[1] == 120
     assert (page[strip:, :60] == 250).all()
     assert (page[strip : strip + 40, 60:] == 5).all()

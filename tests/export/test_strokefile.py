@@ -183,13 +183,13 @@ def test_the_document_that_the_tests_below_break_is_valid(path):
     assert loaded.seeds.tolist() == [0, 1]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=60) | anything.map(lambda value: json.dumps(value).encode()))
 def test_fuzz_with_anything(path, content):
     load_or_refuse(path, content)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_fuzz_with_a_valid_file_changed_in_one_place(path, data):
     changed = document()
@@ -203,7 +203,7 @@ def test_fuzz_with_a_valid_file_changed_in_one_place(path, data):
     load_or_refuse(path, json.dumps(changed).encode())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(position=st.integers(0, 700), patch=st.binary(min_size=1, max_size=4))
 def test_fuzz_with_a_valid_file_damaged_in_some_bytes(path, position, patch):
     content = json.dumps(document()).encode()

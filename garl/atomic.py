@@ -21,6 +21,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
     try:
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
         reason = error.strerror or error

@@ -1,0 +1,270 @@
+"""The `garl` program. Each command imports what it needs when it runs, so that `garl --help` answers at once."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from garl.errors import GarlError
+
+HELP = """\
+usage: garl COMMAND ...
+
+Agents that learn to paint, stroke by stroke, from pictures that they are shown.
+
+  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis (the thesis's defaults)
+  sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
+  evaluate RUN      measure a trained agent against held-out pictures, as JSON
+  demo              train on the embedded digits and leave a grid, a time-lapse, an SVG and a mean picture
+  brushes           list the brushes, or draw them all
+  data              list the data sets; `garl data download NAME` fetches one
+
+`garl COMMAND --help` tells the rest. First run: garl train digits --minutes 5
+"""
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's ends in one sentence and exit code 2."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP, end="")
+        raise SystemExit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"garl {version('garl')}")
+        return
+    try:
+        command = COMMANDS.get(arguments[0])
+        if command is None:
+            raise GarlError(f"'{arguments[0]}' is not a command: use one of {', '.join(COMMANDS)}")
+        command(arguments[1:])
+    except GarlError as error:
+        print(f"garl: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise SystemExit(1) from None
+
+
+def _parse(function: Callable[..., Any], name: str, arguments: list[str]) -> Any:
+    import tyro
+
+    return tyro.cli(function, prog=f"garl {name}", args=arguments, description=function.__doc__)
+
+
+def train(arguments: list[str]) -> None:
+    import tyro
+
+    from garl.systems.garl import PRESETS, Config
+    from garl.systems.garl import train as run_training
+
+    if not arguments or arguments[0] not in PRESETS:
+        wanted = f"'{arguments[0]}' is not a preset" if arguments and arguments[0][0] != "-" else "which preset"
+        if arguments and arguments[0] in ("-h", "--help"):
+            wanted = "usage: garl train PRESET [OPTIONS]; `garl train digits --help` lists the options"
+            print(f"{wanted}; presets: {', '.join(PRESETS)}")
+            return
+        raise GarlError(f"{wanted}: name one of {', '.join(PRESETS)} first, as in `garl train digits --minutes 5`")
+    preset = arguments[0]
+
+    def command(
+        config: Annotated[Config, tyro.conf.arg(name="")] = PRESETS[preset],
+        out: Path | None = None,
+        resume: bool = False,
+        dry_run: bool = False,
+    ) -> None:
+        """Train an agent. Press Ctrl-C to save and stop.
+
+        Args:
+            config: Settings of the method.
+            out: The run folder; by default runs/PRESET-DATE-TIME.
+            resume: Go on from the run folder's last checkpoint, with its settings but this budget.
+            dry_run: Print the resolved settings and stop.
+        """
+        if resume:
+            if out is None:
+                raise GarlError("--resume needs the run folder: add --out RUN")
+            config = _resumed(out, config, rest)
+        if dry_run:
+            print(config.model_dump_json(indent=2))
+            return
+        run_training(config, folder := out or _new_folder(preset), resume)
+        print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+
+    rest = [re.sub(r"^--brush(?==|$)", "--paint.brush", word) for word in arguments[1:]]
+    _parse(command, f"train {preset}", rest)
+
+
+def _new_folder(preset: str) -> Path:
+    from datetime import datetime
+
+    return Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _resumed(folder: Path, given: Any, arguments: list[str]) -> Any:
+    """The run's own settings, with the budget and the device of this command line."""
+    from garl.systems.garl import load_config
+
+    words = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
+    free = {"minutes", "steps", "episodes", "device", "picture-every", "checkpoint-every"}
+    if other := words - free - {"resume", "out", "dry-run"}:
+        raise GarlError(f"a resumed run keeps its settings, so --{min(other)} cannot change: start a new run for that")
+    changed = {name.replace("-", "_") for name in words & free}
+    config = load_config(folder)
+    if changed & {"minutes", "steps", "episodes"}:
+        config = config.model_copy(update=dict.fromkeys(("minutes", "steps", "episodes")))
+    return config.model_copy(update={name: getattr(given, name) for name in changed})
+
+
+def sample(arguments: list[str]) -> None:
+    def command(
+        run: Path,
+        /,
+        out: Path,
+        n: int = 64,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        """Let a trained agent paint.
+
+        Args:
+            run: The run folder of `garl train`.
+            out: File to write: .png grid, .npz arrays, .mp4 or .gif time-lapse, .svg, .json strokes.
+            n: Paintings.
+            seed: Same seed, same paintings.
+            device: auto, cpu or cuda.
+        """
+        from garl.sample import check_ending, paint
+        from garl.systems.garl import load_agent
+
+        check_ending(out)
+        if n < 1 or seed < 0:
+            raise GarlError(f"--n must be at least 1 and --seed at least 0, not {n} and {seed}")
+        config, policy = load_agent(run, device)
+        for path in paint(config, policy, n, seed).save(out):
+            print(path)
+
+    _parse(command, "sample", arguments)
+
+
+def evaluate(arguments: list[str]) -> None:
+    def command(
+        run: Path,
+        /,
+        data: str | None = None,
+        label: int | str | None = None,
+        split: str = "test",
+        n: int = 2048,
+        seed: int = 0,
+        judge: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Measure a trained agent's paintings against real pictures; print JSON.
+
+        `..._floor` beside a figure is what real training pictures score in place of the paintings.
+
+        Args:
+            run: The run folder of `garl train`.
+            data: Pictures to compare with; by default those that the agent learned from.
+            label: Class to compare with; by default the one that the agent learned.
+            split: Part of the data: test or train.
+            n: Paintings.
+            seed: Seed of the paintings.
+            judge: Another feature network than the one that ships (see garl.evaluate.train_judge).
+            device: auto, cpu or cuda.
+        """
+        from garl.sample import measure
+        from garl.systems.garl import load_agent
+
+        if n < 4 or seed < 0:
+            raise GarlError(f"--n must be at least 4 and --seed at least 0, not {n} and {seed}")
+        config, policy = load_agent(run, device)
+        if data is not None:
+            config = config.model_copy(update={"data": data})
+        if label is not None:
+            config = config.model_copy(update={"label": label})
+        print(json.dumps(measure(config, policy, n, seed, split, judge), indent=2))
+
+    _parse(command, "evaluate", arguments)
+
+
+def demo(arguments: list[str]) -> None:
+    def command(minutes: float = 5.0, seed: int = 0, out: Path | None = None) -> None:
+        """Train on the embedded digits, then paint: the whole product in one command.
+
+        Args:
+            minutes: How long to train.
+            seed: Same seed, same start.
+            out: The run folder; by default runs/demo-DATE-TIME.
+        """
+        from garl.demo import run_demo
+
+        run_demo(minutes, seed, out or _new_folder("demo"))
+
+    _parse(command, "demo", arguments)
+
+
+def brushes(arguments: list[str]) -> None:
+    def command(out: Path | None = None, brush: str | None = None, size: int = 256) -> None:
+        """List the brushes that come with garl, or draw them with a few strokes each.
+
+        Args:
+            out: PNG to draw the sheet of brushes in.
+            brush: Draw this brush alone: a name, or the path of a brush file.
+            size: Side of one brush's picture, in pixels.
+        """
+        from garl.export.brush_sheet import draw_sheet, list_brushes
+
+        if out is None:
+            print(list_brushes(brush))
+        else:
+            draw_sheet(out, brush, size)
+            print(out)
+
+    _parse(command, "brushes", arguments)
+
+
+def data(arguments: list[str]) -> None:
+    if arguments and arguments[0] == "download":
+
+        def fetch(name: str, /, base_url: str | None = None) -> None:
+            """Download a data set from its official place; goes on where an earlier try broke off.
+
+            Args:
+                name: mnist, fashion-mnist, omniglot or celeba.
+                base_url: Another place that holds the same files.
+            """
+            from garl.data.download import download
+
+            print(download(name, base_url=base_url))
+
+        _parse(fetch, "data download", arguments[1:])
+        return
+
+    def command() -> None:
+        """List what can be learned from without a path: embedded and downloadable data sets, and where they lie."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from garl.data.download import describe
+
+        rows = describe()
+        table = Table(*rows[0])
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        Console().print(table)
+        print("`garl data download NAME` fetches one. Any folder, zip or tar of pictures is data too: --data PATH")
+
+    _parse(command, "data", arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "sample": sample,
+    "evaluate": evaluate,
+    "demo": demo,
+    "brushes": brushes,
+    "data": data,
+}

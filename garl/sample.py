@@ -1,0 +1,124 @@
+"""Paintings from a trained agent, and the files that they can become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from garl.atomic import replacing
+from garl.brush.geometry import COLOR
+from garl.engine.paint import PaintEngine
+from garl.errors import GarlError
+from garl.evaluate.judge import load_judge
+from garl.evaluate.report import Value, evaluate
+from garl.export.picture import grid, save_png
+from garl.export.strokefile import StrokeFile
+from garl.export.svg import save_svg
+from garl.export.video import save_video, time_lapse
+from garl.policy.actor_critic import ActorCritic
+from garl.rollout import collect
+from garl.systems.garl import Config, draw_noise, load_images, make_env
+
+BATCH = 256
+"""Canvases painted at a time."""
+MOST_FILMED = 64
+"""Paintings in a time-lapse."""
+
+
+ENDINGS = (".png", ".npz", ".mp4", ".gif", ".svg", ".json")
+
+
+def check_ending(path: Path) -> None:
+    """Raise GarlError unless `path` ends like a file that paintings can become."""
+    if path.suffix.lower() not in ENDINGS:
+        raise GarlError(f"{path} ends in {path.suffix or 'nothing'}: use one of {', '.join(ENDINGS)}")
+
+
+@dataclass(frozen=True)
+class Paintings:
+    """N finished paintings in the polarity of the training data."""
+
+    final: np.ndarray  # (N, C, H, W) uint8
+    filmed: np.ndarray  # (T + 1, M, C, H, W) uint8: how the first M ≤ 64 came to be
+    strokes: StrokeFile
+
+    def save(self, path: Path) -> list[Path]:
+        """Write them in the form that the ending of `path` names; returns the files written.
+
+        .png a grid · .npz `images` uint8 (N, H, W, C), `strokes` float32 (N, T, 11), `seeds` int64 (N,) ·
+        .mp4 .gif a time-lapse of the first 64 · .svg one file a painting · .json a stroke file.
+        """
+        check_ending(path)
+        ending = path.suffix.lower()
+        if ending == ".png":
+            save_png(path, grid(self.final, scale=max(1, 96 // self.final.shape[-1])))
+        elif ending == ".npz":
+            images = np.ascontiguousarray(self.final.transpose(0, 2, 3, 1))
+            with replacing(path) as temporary:
+                np.savez_compressed(temporary, images=images, strokes=self.strokes.strokes, seeds=self.strokes.seeds)
+        elif ending in (".mp4", ".gif"):
+            fps = float(np.clip(len(self.filmed) / 3, 1.5, 12.0))
+            save_video(path, time_lapse(self.filmed, fps), fps)
+        elif ending == ".json":
+            self.strokes.save(path)
+        else:
+            count = len(self.final)
+            digits = len(str(count - 1))
+            numbered = [path.with_stem(f"{path.stem}-{i:0{digits}d}") for i in range(count)]
+            paths = [path] if count == 1 else numbered
+            for i, each in enumerate(paths):
+                save_svg(each, self.strokes, i)
+            return paths
+        return [path]
+
+
+def paint(config: Config, policy: ActorCritic, n: int, seed: int = 0) -> Paintings:
+    """Let a trained policy paint `n` pictures; the same seed gives the same pictures."""
+    device = next(policy.parameters()).device
+    precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
+    generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
+    env = make_env(config, min(n, BATCH))
+    env.reset(seed=seed)
+    finals, films, all_strokes, seeds = [], [], [], []
+    for start in range(0, n, env.num_envs):
+        noise = draw_noise(config, env.num_envs, generator).to(device)
+        rollout = collect(env, policy, noise, sampler, precision)
+        finals.append(rollout.final.cpu())
+        all_strokes.append(rollout.strokes.transpose(0, 1))
+        seeds.append(rollout.seeds)
+        if start < MOST_FILMED:
+            films.append(rollout.canvases[:, :MOST_FILMED].cpu())
+    final, filmed = torch.cat(finals)[:n].numpy(), torch.cat(films, 1)[:, : min(n, MOST_FILMED)].numpy()
+    strokes = torch.cat(all_strokes)[:n].numpy()
+    background = config.paint.background * (config.paint.channels // len(config.paint.background))
+    if config.invert:
+        # Compositing is linear: inverted paint on inverted paper is the inverted picture.
+        final, filmed, background = 255 - final, 255 - filmed, tuple(255 - value for value in background)
+        strokes[..., COLOR] = 1.0 - strokes[..., COLOR]
+    assert isinstance(env.engine, PaintEngine)
+    file = StrokeFile(
+        height=config.paint.height,
+        width=config.paint.width,
+        channels=config.paint.channels,
+        background=background,
+        brush=env.engine.brush.to_dict(),
+        render_scale=config.paint.render_scale,
+        strokes=strokes,
+        seeds=torch.cat(seeds)[:n].numpy(),
+    )
+    return Paintings(final, filmed, file)
+
+
+def measure(
+    config: Config, policy: ActorCritic, n: int, seed: int, split: str = "test", judge: Path | None = None
+) -> dict[str, Value]:
+    """Every metric of `n` paintings against the pictures of `config.data`, beside the floor of real training ones."""
+    real = load_images(config, split)
+    train = load_images(config)
+    paintings = paint(config.model_copy(update={"invert": False}), policy, n, seed)
+    floor = train.batch(n, torch.Generator().manual_seed(seed))
+    label = config.label if isinstance(config.label, int) and not real.label_names else None
+    return evaluate(paintings.final, real.array, label=label, floor=floor, judge=load_judge(judge))

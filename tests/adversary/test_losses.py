@@ -1,0 +1,89 @@
+"""Adversarial losses against closed forms."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import pytest
+import torch
+from torch import Tensor
+
+from garl.adversary.losses import gradient_norm_real, gradient_penalty, minimax, wasserstein
+
+REAL, FAKE = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([0.0, -3.0])
+IMAGES = torch.randn(5, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+OTHERS = torch.randn(5, 2, 3, 4, generator=torch.Generator().manual_seed(1))
+MIX = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0]).view(5, 1, 1, 1)
+W = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(2)).requires_grad_()
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-x))
+
+
+def linear(x: Tensor) -> Tensor:
+    """D(x) = w · x, whose gradient is w everywhere."""
+    return (x * W).flatten(1).sum(1)
+
+
+def quadratic(x: Tensor) -> Tensor:
+    """D(x) = ½ ‖x‖², whose gradient is x."""
+    return 0.5 * x.square().flatten(1).sum(1)
+
+
+def test_wasserstein_is_mean_of_fake_minus_mean_of_real() -> None:
+    assert wasserstein(REAL, FAKE).item() == pytest.approx(-1.5 - 0.5)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
+def test_minimax_is_the_cross_entropy_at_known_logits(epsilon: float) -> None:
+    def cross_entropy(logit: float, label: float) -> float:
+        return -label * log(sigmoid(logit)) - (1 - label) * log(1 - sigmoid(logit))
+
+    expected = sum(cross_entropy(x, 1 - epsilon) for x in REAL.tolist()) / 3
+    expected += sum(cross_entropy(x, epsilon) for x in FAKE.tolist()) / 2
+    assert minimax(REAL, FAKE, epsilon).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_minimax_at_logit_zero_is_twice_log_two() -> None:
+    assert minimax(torch.zeros(3), torch.zeros(2)).item() == pytest.approx(2 * log(2))
+
+
+def test_smoothed_labels_put_the_optimum_at_their_own_logit() -> None:
+    """The gradient vanishes where σ(D) equals the label: no label of 1 drives the logits to infinity."""
+    best = torch.tensor([log(0.9 / 0.1)])
+    real, fake = best.clone().requires_grad_(), (-best).clone().requires_grad_()
+    for gradient in torch.autograd.grad(minimax(real, fake, 0.1), (real, fake)):
+        assert gradient.item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [wasserstein, minimax])
+def test_real_high_and_fake_low_lower_the_loss(loss) -> None:
+    assert loss(REAL + 1, FAKE) < loss(REAL, FAKE) < loss(REAL, FAKE + 1)
+
+
+def test_gradient_penalty_of_a_linear_discriminator() -> None:
+    expected = (W.detach().norm() - 1) ** 2
+    torch.testing.assert_close(gradient_penalty(linear, IMAGES, OTHERS, MIX).detach(), expected)
+
+
+def test_gradient_penalty_is_taken_between_real_and_fake() -> None:
+    """For ½‖x‖² it is E[(‖x̂‖ − 1)²]: mix = 1 is the real image, 0 the fake one."""
+    between = [m * r + (1 - m) * f for m, r, f in zip(MIX.flatten().tolist(), IMAGES, OTHERS, strict=True)]
+    expected = sum((x.norm().item() - 1) ** 2 for x in between) / 5
+    assert gradient_penalty(quadratic, IMAGES, OTHERS, MIX).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradient_penalty_trains_the_discriminator() -> None:
+    """d/dw (‖w‖ − 1)² = 2 (‖w‖ − 1) w / ‖w‖."""
+    (gradient,) = torch.autograd.grad(gradient_penalty(linear, IMAGES, OTHERS, MIX), W)
+    w = W.detach()
+    torch.testing.assert_close(gradient, 2 * (w.norm() - 1) * w / w.norm())
+
+
+def test_r1_is_the_squared_gradient_at_real_images() -> None:
+    torch.testing.assert_close(gradient_norm_real(linear, IMAGES).detach(), W.detach().square().sum())
+    expected = IMAGES.square().sum().item() / 5
+    assert gradient_norm_real(quadratic, IMAGES).item() == pytest.approx(expected, rel=1e-5)
+    (gradient,) = torch.autograd.grad(gradient_norm_real(linear, IMAGES), W)
+    torch.testing.assert_close(gradient, 2 * W.detach())

@@ -1,0 +1,234 @@
+"""The kernels against the slow reference, and against values known by hand. Every canvas has H ≠ W."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from garl.brush.spec import Brush, BrushSpec, library, load_brush
+from garl.engine.paint import PreparedBrush, render_strokes
+from garl.engine.reference import render_strokes_slow
+
+HEIGHT, WIDTH = 24, 40
+EVERYTHING: dict[str, Any] = {
+    "dab": {
+        "start_scale": 0.6,
+        "end_scale": 1.3,
+        "follow_stroke_angle": True,
+        "jitter": {"scale": 0.4, "rotation": 70, "position": 0.3, "color": 0.4, "opacity": 0.6},
+    },
+    "post_processing": {"blur": 0.15, "noise": 0.7, "edge_blend": 0.8},
+}
+
+
+def variant(name: str, **changes: Any) -> Brush:
+    """A library brush with some of its settings replaced."""
+    brush = load_brush(name)
+    data = brush.spec.model_dump()
+    for section, settings in changes.items():
+        data[section].update(settings)
+    return Brush(BrushSpec.model_validate(data), brush.texture)
+
+
+def corner_brush(kind: str, follow: bool = False) -> Brush:
+    """Paints 3/4 of the diameter in y and, in x, only the right half less its last eighth."""
+    brush = variant("hard_square", stroke={"type": kind}, dab={"follow_stroke_angle": follow})
+    texture = np.zeros((64, 64), np.float32)
+    texture[8:56, 32:56] = 1.0
+    return Brush(brush.spec, texture)
+
+
+def stroke(*points: float, color: float | tuple = 0.0, thickness: float = 0.5, opacity: float = 1.0) -> np.ndarray:
+    """One stroke (1, 11); the points that are not given repeat the last one."""
+    places = list(points) + list(points[-2:]) * 3
+    red_green_blue = color if isinstance(color, tuple) else (color,) * 3
+    return np.array([[*places[:6], *red_green_blue, thickness, opacity]], np.float32)
+
+
+def painted(brush: Brush, strokes: np.ndarray, shape: tuple[int, int] = (HEIGHT, WIDTH), scale: int = 1) -> np.ndarray:
+    """Ink (H, W), 0..1, that black strokes (T, 11) leave on a white canvas."""
+    canvas = np.full((1, 1, *shape), 255, np.uint8)
+    prepared = PreparedBrush(brush)
+    for index in range(len(strokes)):
+        render_strokes(canvas, strokes[index : index + 1], np.array([7]), index, prepared, scale)
+    return 1 - canvas[0, 0] / 255.0
+
+
+def awkward_strokes(brush: Brush) -> np.ndarray:
+    """Nine strokes: four at random, reaching over the border, and the cases that are easy to get wrong."""
+    rng, control = np.random.default_rng(5), brush.spec.control
+    strokes = rng.uniform(0, 1, (9, 11)).astype(np.float32)
+    strokes[:, :6] = rng.uniform(-0.15, 1.15, (9, 6))
+    strokes[:, 9] = rng.uniform(control.min_thickness, control.max_thickness, 9)
+    strokes[4, 2:6] = np.tile(strokes[4, :2], 2)  # no length
+    strokes[5, 2:4] = strokes[5, :2]  # the tangent vanishes at the start
+    strokes[6, 4:6] = strokes[6, :2]  # there and back
+    strokes[7, 9] = 0.002  # far thinner than a pixel
+    strokes[8, 9] = 1.0  # wider than the canvas is long
+    return strokes
+
+
+def assert_equals_reference(brush: Brush, channels: int, scale: int) -> None:
+    strokes, prepared = awkward_strokes(brush), PreparedBrush(brush)
+    blank = np.random.default_rng(6).integers(0, 256, (len(strokes), channels, HEIGHT, WIDTH), np.uint8)
+    seeds = np.random.default_rng(7).integers(0, 2**62, len(strokes))
+    fast, slow = blank.copy(), blank.copy()
+    render_strokes(fast, strokes, seeds, 3, prepared, scale)
+    render_strokes_slow(slow, strokes, seeds, 3, prepared, scale)
+    assert (slow != blank).mean() > 0.01, "the strokes must leave paint"
+    assert np.abs(fast.astype(int) - slow).max() <= 1
+
+
+@pytest.mark.parametrize(("channels", "scale"), [(3, 1), (1, 2)])
+@pytest.mark.parametrize("name", library())
+def test_equals_reference(name: str, channels: int, scale: int) -> None:
+    assert_equals_reference(load_brush(name), channels, scale)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("kind", ["bezier", "line", "triangle", "point"])
+@pytest.mark.parametrize("flow", [1.0, 0.3])
+def test_equals_reference_with_every_setting_on(kind: str, flow: float, scale: int) -> None:
+    brush = variant("oil", stroke={"type": kind, "step": 0.4}, texture={"opacity": flow}, **EVERYTHING)
+    assert_equals_reference(brush, 3, scale)
+
+
+def test_texture_of_a_side_that_is_no_power_of_two() -> None:
+    brush = load_brush("splatter")
+    assert_equals_reference(Brush(brush.spec, np.pad(brush.texture[20:107, 20:107], 1)), 3, 1)
+
+
+def test_same_seed_same_picture_on_any_number_of_threads() -> None:
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("one core")
+    brush = load_brush("splatter")
+    strokes, prepared = awkward_strokes(brush), PreparedBrush(brush)
+    pictures = []
+    before = numba.get_num_threads()
+    try:
+        for threads in (1, 2):
+            numba.set_num_threads(threads)
+            canvas = np.full((9, 3, HEIGHT, WIDTH), 255, np.uint8)
+            render_strokes(canvas, strokes, np.arange(9), 2, prepared)
+            pictures.append(canvas)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_jitter_follows_seed_and_index_and_not_the_batch() -> None:
+    brush = PreparedBrush(load_brush("splatter"))
+
+    def paint(seeds: list[int], index: int) -> np.ndarray:
+        canvas = np.full((len(seeds), 3, HEIGHT, WIDTH), 255, np.uint8)
+        strokes = np.repeat(stroke(0.2, 0.3, 0.9, 0.1, 0.6, 0.8, color=0.4, thickness=0.4), len(seeds), 0)
+        render_strokes(canvas, strokes, np.array(seeds), index, brush)
+        return canvas
+
+    together = paint([11, 12, 13], index=1)
+    np.testing.assert_array_equal(together[[2, 0]], paint([13, 11], index=1))
+    assert (together[0] != together[1]).mean() > 0.05
+    assert (together[0] != paint([11], index=2)[0]).mean() > 0.05
+
+
+def test_dab_covers_known_pixels_with_known_color() -> None:
+    canvas = np.full((1, 3, 16, 24), 205, np.uint8)
+    # A diameter of 8 pixels around the pixel corner (9, 7): x from 9 to 12, y from 4 to 10.
+    dab = stroke(9 / 24, 7 / 16, color=(0.2, 0.6, 1.0), thickness=0.5, opacity=0.5)
+    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrush(corner_brush("point")))
+    expected = np.full((3, 16, 24), 205, np.uint8)
+    expected[:, 4:10, 9:12] = np.array([128, 179, 230])[:, None, None]
+    np.testing.assert_array_equal(canvas[0], expected)
+
+
+def test_dab_turns_clockwise_with_the_stroke() -> None:
+    # Downwards, the texture's right half comes to lie below, its upper edge to the right.
+    line = stroke(9 / 24, 7 / 16, 9 / 24, 7.001 / 16, thickness=0.5)
+    expected = np.zeros((16, 24))
+    expected[7:10, 6:12] = 1
+    np.testing.assert_allclose(painted(corner_brush("line", follow=True), line, (16, 24)), expected, atol=0.01)
+
+
+@pytest.mark.parametrize(("pixels", "x", "y"), [(20, 20.0, 12.0), (11, 13.3, 9.6), (3, 20.7, 11.2)])
+def test_ink_of_a_disc_is_its_area(pixels: float, x: float, y: float) -> None:
+    ink = painted(load_brush("point"), stroke(x / WIDTH, y / HEIGHT, thickness=pixels / HEIGHT))
+    radius = 31 / 64 * pixels  # the texture's disc leaves the outermost ring free
+    assert ink.sum() == pytest.approx(np.pi * radius**2, rel=0.02)
+    rows, columns = np.indices(ink.shape) + 0.5
+    assert (ink * columns).sum() / ink.sum() == pytest.approx(x, abs=0.02)
+    assert (ink * rows).sum() / ink.sum() == pytest.approx(y, abs=0.02)
+
+
+def test_profile_of_a_horizontal_line() -> None:
+    # 6 pixels high around y = 7.25: the rows from 4.25 to 10.25.
+    ink = painted(corner_brush("line"), stroke(4 / 24, 7.25 / 16, 20 / 24, 7.25 / 16, thickness=0.5), (16, 24))
+    expected = np.zeros(16)
+    expected[4:11] = [0.75, 1, 1, 1, 1, 1, 0.25]
+    np.testing.assert_allclose(ink[:, 12], expected, atol=1 / 255)
+
+
+def test_a_line_thinner_than_a_pixel_keeps_its_ink() -> None:
+    ink = painted(load_brush("line"), stroke(0.2, 0.3, 0.8, 0.3, thickness=0.3 / HEIGHT))
+    assert ink[:, WIDTH // 2].sum() == pytest.approx(0.3, rel=0.3)
+
+
+def test_ink_of_a_triangle_is_its_area() -> None:
+    brush = load_brush("triangle")
+    ink = painted(brush, stroke(4.2 / WIDTH, 3 / HEIGHT, 30 / WIDTH, 5 / HEIGHT, 10 / WIDTH, 20 / HEIGHT))
+    assert ink.sum() == pytest.approx((25.8 * 17 - 5.8 * 2) / 2, rel=0.01)
+    assert ink[6, 12] == 1
+    assert ink[17, 28] == 0
+
+
+def test_a_triangle_without_area_paints_nothing() -> None:
+    brush = load_brush("triangle")
+    assert painted(brush, stroke(0.5, 0.4)).sum() == 0
+    assert painted(brush, stroke(0.1, 0.2, 0.5, 0.4, 0.9, 0.6)).sum() < 0.01
+
+
+CURVE = (0.1, 0.25, 0.75, 0.05, 0.6, 0.9)
+
+
+@pytest.mark.parametrize("name", ["hard_round", "soft_round", "ink"])
+def test_mirrored_stroke_mirrors_the_picture(name: str) -> None:
+    x0, y0, x1, y1, x2, y2 = CURVE
+    ink = painted(load_brush(name), stroke(*CURVE, thickness=0.3))
+    mirrored = painted(load_brush(name), stroke(1 - x0, y0, 1 - x1, y1, 1 - x2, y2, thickness=0.3))
+    assert np.abs(ink - ink[:, ::-1]).max() > 0.5
+    np.testing.assert_allclose(mirrored, ink[:, ::-1], atol=1.01 / 255)
+
+
+@pytest.mark.parametrize("name", ["hard_round", "soft_round", "ink"])
+def test_swapping_x_and_y_transposes_the_picture(name: str) -> None:
+    x0, y0, x1, y1, x2, y2 = CURVE
+    ink = painted(load_brush(name), stroke(*CURVE, thickness=0.3))
+    swapped = painted(load_brush(name), stroke(y0, x0, y1, x1, y2, x2, thickness=0.3), (WIDTH, HEIGHT))
+    np.testing.assert_allclose(swapped, ink.T, atol=1.01 / 255)
+
+
+@pytest.mark.parametrize("name", library())
+def test_replay_at_four_times_the_size_averages_to_the_small_picture(name: str) -> None:
+    brush, rng = load_brush(name), np.random.default_rng(3)
+    control = brush.spec.control
+    strokes = rng.uniform(0, 1, (4, 11)).astype(np.float32)
+    strokes[:, 6:9] = 0
+    strokes[:, 9] = rng.uniform(control.min_thickness, control.max_thickness, 4)
+    strokes[:, 10] = rng.uniform(control.min_opacity, control.max_opacity, 4)
+    small, large = painted(brush, strokes, (48, 64)), painted(brush, strokes, (192, 256))
+    averaged = large.reshape(48, 4, 64, 4).mean((1, 3))
+    difference = np.abs(small - averaged).mean()
+    assert difference <= 2 / 255
+    assert difference <= 0.1 * averaged.mean()
+
+
+def test_magnified_texture_is_not_cut_off() -> None:
+    # 256 pixels from a texture of 64: its soft edge reaches two pixels beyond the outermost texel that holds paint.
+    brush, dab = load_brush("point"), stroke(0.5, 0.5, thickness=1.0)
+    canvas = np.full((1, 1, 256, 300), 255, np.uint8)
+    slow = canvas.copy()
+    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrush(brush))
+    render_strokes_slow(slow, dab, np.array([0]), 0, PreparedBrush(brush))
+    assert np.abs(canvas.astype(int) - slow).max() <= 1

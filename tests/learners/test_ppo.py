@@ -1,0 +1,229 @@
+"""PPO: its loss against closed forms, its first step against the vanilla policy gradient."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from garl.engine.paint import PaintConfig
+from garl.env.canvas import PaintEnv
+from garl.learners import ppo
+from garl.learners.ppo import PPOConfig, make_optimizer, surrogate, update
+from garl.policy.actor_critic import ActorCritic
+from garl.policy.features import PolicyConfig
+from garl.rollout import collect
+from garl.types import Observation, Rollout
+
+STEPS, BATCH, HEIGHT, WIDTH, NOISE = 5, 6, 10, 13, 3
+N = STEPS * BATCH
+POLICY = PolicyConfig(
+    channels=4, blocks=1, features=16, location_channels=4, location_blocks=1, noise=NOISE, embed_steps=True
+)
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def build(precision: str = "float32", **changes) -> tuple[ActorCritic, Rollout, Tensor, Tensor]:
+    """A policy with noise, last action and steps embedded, its rollout, and random advantages and targets."""
+    env = PaintEnv(BATCH, PaintConfig(height=HEIGHT, width=WIDTH, brush="hard_round", grid=5, bins=4), STEPS)
+    env.reset(seed=0)
+    torch.manual_seed(1)
+    policy = ActorCritic(env.action_spec, (3, HEIGHT, WIDTH), POLICY.model_copy(update=changes), STEPS)
+    for decoder in policy.head.decoders:  # far from uniform, or every ratio would be 1 whatever was observed
+        last = decoder.up[-1] if hasattr(decoder, "up") else decoder
+        nn.init.orthogonal_(last.weight)
+    generator = torch.Generator().manual_seed(2)
+    noise = torch.randn(BATCH, NOISE, generator=generator)
+    rollout = collect(env, policy, noise, generator, PRECISIONS[precision])
+    advantage, target = torch.randn(2, STEPS, BATCH, generator=generator)
+    return policy, rollout, 3 + 2 * advantage, target
+
+
+def learn(policy, optimizer, rollout, advantage, target, config, seed: int = 4, **more) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return update(policy, optimizer, rollout, advantage, target, config, generator, **more)
+
+
+def flat(rollout: Rollout) -> Observation:
+    return Observation(*(field.flatten(0, 1) for field in rollout.observation))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "objective"),
+    [
+        (1.5, 2.0, 1.2 * 2.0),  # better than expected and already likelier: clipped
+        (1.5, -2.0, 1.5 * -2.0),  # worse, yet likelier: the whole way back
+        (0.5, 2.0, 0.5 * 2.0),  # better, yet less likely: the whole way back
+        (0.5, -2.0, 0.8 * -2.0),  # worse and already less likely: clipped
+        (1.1, 3.0, 1.1 * 3.0),
+        (0.9, -3.0, 0.9 * -3.0),
+    ],
+)
+def test_the_surrogate_on_both_sides_of_the_clip(ratio: float, advantage: float, objective: float) -> None:
+    log_prob = torch.tensor([math.log(ratio) - 0.7], requires_grad=True)
+    loss, rho = surrogate(log_prob, torch.tensor([-0.7]), torch.tensor([advantage]), 0.2)
+    assert loss.item() == pytest.approx(-objective, rel=1e-5)
+    assert rho.item() == pytest.approx(ratio, rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, log_prob)
+    clipped = abs(objective - ratio * advantage) > 1e-6
+    assert gradient.item() == pytest.approx(0.0 if clipped else -ratio * advantage, rel=1e-5)
+
+
+def test_the_surrogate_is_a_mean() -> None:
+    ratio, advantage = torch.tensor([1.5, 0.5, 1.0]), torch.tensor([1.0, 1.0, -4.0])
+    loss, _ = surrogate(ratio.log(), torch.zeros(3), advantage, 0.2)
+    assert loss.item() == pytest.approx(-(1.2 + 0.5 - 4.0) / 3, rel=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changes", [{}, {"embed_noise": "head", "embed_action": "head"}, {"frames": 2}])
+def test_the_ratio_is_one_before_the_first_step(changes: dict) -> None:
+    """What the learner evaluates is what the rollout sampled from: same noise, last action, step and frames."""
+    policy, rollout, _, _ = build(**changes)
+    decision = policy(flat(rollout), rollout.action.flatten(0, 1))
+    ratio = (decision.log_prob - rollout.log_prob.flatten()).exp()
+    torch.testing.assert_close(ratio, torch.ones(N), rtol=0, atol=1e-5)
+    torch.testing.assert_close(decision.value, rollout.value.flatten(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(decision.entropy, rollout.entropy.flatten(), rtol=1e-5, atol=1e-5)
+    # None of these may be left out: each changes the ratio by far more than the tolerance.
+    observation = flat(rollout)
+    for field in ("canvas", "noise", "last_action", "step"):
+        rolled = observation._replace(**{field: getattr(observation, field).roll(7, 0)})
+        wrong = (policy(rolled, rollout.action.flatten(0, 1)).log_prob - rollout.log_prob.flatten()).exp()
+        assert (wrong - 1).abs().max() > 1e-3, field
+
+
+def test_bfloat16_ratios_are_one_where_both_sides_compute_alike() -> None:
+    """At equal batch size exactly; at another the kernels may round otherwise, by about 2^-8 of the logits."""
+    policy, rollout, _, _ = build("bfloat16")
+    observation = flat(rollout)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rows = [policy(Observation(*(f[t] for f in rollout.observation)), rollout.action[t]) for t in range(STEPS)]
+        whole = policy(observation, rollout.action.flatten(0, 1))
+    assert torch.equal(torch.stack([row.log_prob for row in rows]), rollout.log_prob)
+    ratio = (whole.log_prob - rollout.log_prob.flatten()).exp()
+    torch.testing.assert_close(ratio, torch.ones(N), rtol=0, atol=0.1)
+    with torch.no_grad():
+        float32 = policy(observation, rollout.action.flatten(0, 1)).log_prob
+    other = (float32 - rollout.log_prob.flatten()).abs().max().item()
+    print("bfloat16: across batch sizes", (ratio - 1).abs().max().item(), "against float32", other)
+
+
+@pytest.mark.parametrize("coefficient", [None, 0.0, 0.3])
+def test_the_first_minibatch_takes_the_vanilla_policy_gradient(coefficient: float | None) -> None:
+    """∇ρ = ∇log π at ρ = 1: the step is −lr · ∇(−E[log π Â] + ½ E[(V − R)²] − β H), Â normalised."""
+    policy, rollout, advantage, target = build()
+    config = PPOConfig(epochs=1, batch_size=N, max_grad_norm=1e9, entropy_coefficient=0.05)
+    decision = policy(flat(rollout), rollout.action.flatten(0, 1))
+    a = advantage.flatten()
+    a = (a - a.mean()) / a.std()
+    value_loss = (decision.value - target.flatten()).square().mean()
+    beta = 0.05 if coefficient is None else coefficient
+    loss = -(decision.log_prob * a).mean() + 0.5 * value_loss - beta * decision.entropy.mean()
+    parameters = [p for p in policy.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    before = [p.detach().clone() for p in parameters]
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    more = {} if coefficient is None else {"entropy_coefficient": coefficient}
+    metrics = learn(policy, optimizer, rollout, advantage, target, config, **more)
+    for p, b, g in zip(parameters, before, gradients, strict=True):
+        step = torch.zeros_like(b) if g is None else -g
+        torch.testing.assert_close(p.detach() - b, step, rtol=1e-3, atol=1e-5)
+    norm = math.sqrt(sum(g.square().sum().item() for g in gradients if g is not None))
+    assert norm > 0.1
+    assert metrics["ppo/gradient_norm"].item() == pytest.approx(norm, rel=1e-4)
+    assert metrics["ppo/policy_loss"].item() == pytest.approx(0.0, abs=1e-5)  # −E[Â] = 0
+    assert metrics["ppo/value_loss"].item() == pytest.approx(value_loss.item(), rel=1e-5)
+    assert metrics["ppo/entropy"].item() == pytest.approx(decision.entropy.mean().item(), rel=1e-5)
+    assert metrics["ppo/kl"].item() == pytest.approx(0.0, abs=1e-6)
+    assert metrics["ppo/clipped"].item() == 0.0
+
+
+def test_metric_keys_are_exact_and_scalar() -> None:
+    policy, rollout, advantage, target = build()
+    config = PPOConfig(epochs=2, batch_size=8)
+    metrics = learn(policy, make_optimizer(policy, config), rollout, advantage, target, config)
+    assert set(metrics) == {
+        f"ppo/{k}" for k in ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
+    }
+    assert all(m.shape == () and not m.requires_grad and math.isfinite(m) for m in metrics.values())
+    assert metrics["ppo/kl"] > 0
+
+
+def test_gradients_are_cut_to_their_norm() -> None:
+    policy, rollout, advantage, target = build()
+    config = PPOConfig(epochs=1, batch_size=N, max_grad_norm=0.01)
+    parameters = list(policy.parameters())
+    before = [p.detach().clone() for p in parameters]
+    metrics = learn(policy, torch.optim.SGD(parameters, lr=1.0), rollout, advantage, target, config)
+    assert metrics["ppo/gradient_norm"] > 0.1, "the norm that is reported is the one before the cut"
+    moved = math.sqrt(sum((p.detach() - b).square().sum().item() for p, b in zip(parameters, before, strict=True)))
+    assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+def test_advantages_are_normalised_in_each_minibatch_of_a_shuffled_epoch(monkeypatch) -> None:
+    """Every transition once per epoch, with its own log-probability, in minibatches of 8, 8, 8 and 6."""
+    policy, rollout, advantage, target = build()
+    seen: list[tuple[Tensor, Tensor]] = []
+    original = ppo.surrogate
+
+    def spy(log_prob: Tensor, old_log_prob: Tensor, a: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+        seen.append((old_log_prob, a))
+        return original(log_prob, old_log_prob, a, clip)
+
+    monkeypatch.setattr(ppo, "surrogate", spy)
+    config = PPOConfig(epochs=2, batch_size=8)
+    learn(policy, make_optimizer(policy, config), rollout, advantage, target, config)
+    assert [len(a) for _, a in seen] == [8, 8, 8, 6] * 2
+    old, raw = rollout.log_prob.flatten(), advantage.flatten()
+    assert old.unique().numel() == N
+    orders = []
+    for minibatches in (seen[:4], seen[4:]):
+        order = []
+        for log_prob, a in minibatches:
+            index = (log_prob[:, None] == old).int().argmax(1)
+            order += index.tolist()
+            mine = raw[index]
+            torch.testing.assert_close(a, (mine - mine.mean()) / mine.std())
+        assert sorted(order) == list(range(N))
+        orders.append(order)
+    assert orders[0] != orders[1]
+    assert orders[0] != sorted(orders[0])
+
+
+def test_one_leftover_transition_is_left_out() -> None:
+    """It has no spread: dividing by it would make every parameter NaN."""
+    policy, rollout, advantage, target = build()
+    config = PPOConfig(epochs=1, batch_size=N - 1)
+    metrics = learn(policy, make_optimizer(policy, config), rollout, advantage, target, config)
+    assert all(p.isfinite().all() for p in policy.parameters())
+    assert all(math.isfinite(m) for m in metrics.values())
+
+
+def test_updates_repeat_with_the_seed() -> None:
+    results = []
+    for seed in (4, 4, 5):
+        policy, rollout, advantage, target = build()
+        config = PPOConfig(epochs=2, batch_size=8, learning_rate=1e-3)
+        learn(policy, make_optimizer(policy, config), rollout, advantage, target, config, seed)
+        results.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_the_optimisers_are_those_of_the_config() -> None:
+    policy, _, _, _ = build()
+    rmsprop = make_optimizer(policy, PPOConfig(learning_rate=2e-4))
+    adam = make_optimizer(policy, PPOConfig(optimizer="adam", learning_rate=3e-4))
+    assert isinstance(rmsprop, torch.optim.RMSprop)
+    assert rmsprop.param_groups[0]["lr"] == 2e-4
+    assert isinstance(adam, torch.optim.Adam)
+    assert {k: adam.param_groups[0][k] for k in ("lr", "betas", "eps")} == {
+        "lr": 3e-4,
+        "betas": (0.5, 0.99),
+        "eps": 1e-5,
+    }
+    for optimizer in (rmsprop, adam):
+        assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(policy.parameters()))

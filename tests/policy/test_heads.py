@@ -1,0 +1,200 @@
+"""The autoregressive head: P(a|s) = Π P(a_i | a_<i, s), held against enumeration and slow loops."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from garl.policy.actor_critic import ActorCritic
+from garl.policy.features import PolicyConfig
+from garl.policy.heads import AutoregressiveHead, FeatureEmbedder, LocationDecoder
+from garl.types import Flag, Location, Observation, Scalar
+
+CONFIG = PolicyConfig(channels=4, blocks=0, features=12, location_channels=4, location_blocks=1, noise=2)
+SPEC = (Scalar("grey", 3), Location("place", 3), Flag("lift"), Scalar("opacity", 4))
+ACTIONS = torch.tensor(list(itertools.product(*(range(d.n) for d in SPEC))))  # (216, 4)
+
+
+@pytest.fixture
+def head() -> AutoregressiveHead:
+    """Weights large enough that the distributions are far from uniform and depend on the samples before."""
+    torch.manual_seed(3)
+    head = AutoregressiveHead(SPEC, CONFIG)
+    for parameter in head.parameters():
+        parameter.data.mul_(1.5)
+    return head
+
+
+FEATURES = torch.randn(1, 12, generator=torch.Generator().manual_seed(4)).relu()
+
+
+@torch.no_grad()
+def conditionals(head: AutoregressiveHead, features: Tensor, action: list[int]) -> list[Tensor]:
+    """log P(· | a_<i, s) for each i, one action at a time: the chain as fig. 5.4 draws it."""
+    result, f = [], features
+    for i, decoder in enumerate(head.decoders):
+        logits = decoder(f)[0].double()
+        result.append(logits - logits.exp().sum().log())
+        if i < len(SPEC) - 1:
+            encoding = head.encoders[i](torch.tensor([action[i]]))
+            f = torch.relu(f + head.embedders[i].mlp(torch.cat([f, encoding], 1)))
+    return result
+
+
+@torch.no_grad()
+def test_probabilities_of_all_actions_sum_to_one(head: AutoregressiveHead) -> None:
+    _, log_prob, _ = head(FEATURES.expand(len(ACTIONS), -1), ACTIONS)
+    p = log_prob.double().exp()
+    assert p.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert p.max() > 5 * p.mean(), "a uniform distribution would sum to 1 whatever the chain does"
+
+
+@torch.no_grad()
+def test_log_prob_and_entropy_are_sums_along_the_chain(head: AutoregressiveHead) -> None:
+    chosen = ACTIONS[::7]
+    returned, log_prob, entropy = head(FEATURES.expand(len(chosen), -1), chosen)
+    assert torch.equal(returned, chosen)
+    for row, action in enumerate(chosen.tolist()):
+        chain = conditionals(head, FEATURES, action)
+        assert log_prob[row].item() == pytest.approx(
+            sum(p[a].item() for p, a in zip(chain, action, strict=True)), abs=1e-5
+        )
+        assert entropy[row].item() == pytest.approx(sum(-(p.exp() * p).sum().item() for p in chain), abs=1e-5)
+    assert entropy.max() - entropy.min() > 0.05, "the entropy depends on the prefix that was sampled"
+
+
+@torch.no_grad()
+def test_the_expected_entropy_is_that_of_the_whole_action(head: AutoregressiveHead) -> None:
+    """Chain rule: E_a[Σ H(A_i | a_<i)] = H(A)."""
+    _, log_prob, entropy = head(FEATURES.expand(len(ACTIONS), -1), ACTIONS)
+    p = log_prob.exp()
+    assert (p * entropy).sum().item() == pytest.approx(-(p * log_prob).sum().item(), abs=1e-4)
+
+
+@torch.no_grad()
+def test_samples_come_as_often_as_their_probability_says(head: AutoregressiveHead) -> None:
+    n = 40_000
+    action, log_prob, entropy = head(FEATURES.expand(n, -1), generator=torch.Generator().manual_seed(5))
+    again = head(FEATURES.expand(n, -1), action)
+    torch.testing.assert_close(again[1], log_prob)
+    torch.testing.assert_close(again[2], entropy)
+    _, log_p, _ = head(FEATURES.expand(len(ACTIONS), -1), ACTIONS)
+    p = log_p.double().exp()
+    code = torch.zeros(n, dtype=torch.long)
+    for i, d in enumerate(SPEC):
+        code = code * d.n + action[:, i]
+    counts = torch.bincount(code, minlength=len(ACTIONS)).double()
+    often = p * n >= 5
+    assert often.sum() > 30
+    chi_square = ((counts - n * p).square() / (n * p))[often].sum().item()
+    degrees = int(often.sum())
+    assert chi_square < degrees + 5 * (2 * degrees) ** 0.5
+    # The same statistic sees a distribution that is a little off:
+    off = (p + p.mean() * 0.1) / (1 + 0.1)
+    assert ((counts - n * off).square() / (n * off))[often].sum() > degrees + 5 * (2 * degrees) ** 0.5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("i", range(len(SPEC)))
+def test_each_head_sees_every_sample_before_it_and_none_after(head: AutoregressiveHead, i: int) -> None:
+    action = [1, 5, 0, 2]
+    other = [*action]
+    other[i] = (action[i] + 1) % SPEC[i].n
+    seen: list[list[Tensor]] = [[], []]
+    for record, a in zip(seen, (action, other), strict=True):
+        hooks = [d.register_forward_hook(lambda _m, _i, out, r=record: r.append(out)) for d in head.decoders]
+        head(FEATURES, torch.tensor([a]))
+        for hook in hooks:
+            hook.remove()
+    differs = [bool(((a - b).abs() > 1e-4).any()) for a, b in zip(*seen, strict=True)]
+    assert differs == [j > i for j in range(len(SPEC))]
+
+
+@torch.no_grad()
+def test_the_embedder_adds_a_residual_to_the_features() -> None:
+    embedder = FeatureEmbedder(3, 2)
+    features, encoding = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([[3.0, -1.0]])
+    x = torch.cat([features, encoding], 1)
+    for layer in (embedder.mlp[0], embedder.mlp[2]):
+        x = (x @ layer.weight.T + layer.bias).clamp(min=0)
+    x = x @ embedder.mlp[4].weight.T + embedder.mlp[4].bias
+    torch.testing.assert_close(embedder(features, encoding), (features + x).clamp(min=0))
+    assert [embedder.mlp[i].out_features for i in (0, 2, 4)] == [32, 64, 3]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("grid", [2, 3, 7, 9, 10, 14, 16, 17, 32])
+def test_a_location_decoder_has_one_logit_for_each_cell(grid: int) -> None:
+    """Each cell's logit reads the feature map near the same cell, in row-major order: index = row · grid + column."""
+    torch.manual_seed(0)
+    decoder = LocationDecoder(grid, CONFIG.model_copy(update={"location_channels": 16}))
+    logits = decoder(torch.rand(3, 12))
+    assert logits.shape == (3, grid**2)
+    assert all(row.unique().numel() > 0.9 * grid**2 for row in logits), "cells have logits of their own"
+    # Light up one corner of the first feature maps at a time, and see which side of the grid answers.
+    for name, parameter in decoder.named_parameters():
+        parameter.copy_(torch.zeros_like(parameter) if name.endswith("bias") else parameter.abs())
+    decoder.blocks = torch.nn.Identity()
+    s = decoder.start
+
+    def centre(row: int, column: int) -> tuple[float, float]:
+        decoder.project.weight.zero_()
+        decoder.project.weight.view(s, s, 16, -1)[row, column] = 1.0
+        mass = decoder(torch.ones(1, 12)).view(grid, grid)
+        at = torch.arange(grid).float()
+        return (mass.sum(0) @ at / mass.sum()).item(), (mass.sum(1) @ at / mass.sum()).item()
+
+    if s > 1:
+        far = 0.25 * (grid - 1)
+        (x0, y0), (x1, y1) = centre(0, s - 1), centre(s - 1, 0)  # upper right, lower left
+        assert x0 - x1 > far
+        assert y1 - y0 > far
+
+
+def build() -> tuple[ActorCritic, Observation]:
+    torch.manual_seed(6)
+    policy = ActorCritic(SPEC, (3, 9, 14), CONFIG, steps=5)
+    n = 8
+    generator = torch.Generator().manual_seed(7)
+    canvas = torch.randint(0, 256, (n, 3, 9, 14), generator=generator, dtype=torch.uint8)
+    noise = torch.randn(n, 2, generator=generator)
+    return policy, Observation(canvas, noise, torch.full((n, 4), -1), torch.zeros(n, dtype=torch.long))
+
+
+@torch.no_grad()
+def test_bfloat16_networks_still_give_float32_log_probs() -> None:
+    policy, observation = build()
+    exact = policy(observation, generator=torch.Generator().manual_seed(8))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = policy(observation, exact.action)
+    assert [x.dtype for x in half] == [torch.int64, torch.float32, torch.float32, torch.float32]
+    torch.testing.assert_close(half.log_prob, exact.log_prob, rtol=0, atol=0.05)
+    torch.testing.assert_close(half.entropy, exact.entropy, rtol=0, atol=0.05)
+    # Only the network is rounded: the softmax sums to 1 far below bfloat16's 2^-8.
+    actions = ACTIONS
+    one = Observation(*(field[:1].expand(len(actions), *field.shape[1:]) for field in observation))
+    with torch.autocast("cpu", torch.bfloat16):
+        total = policy(one, actions).log_prob.double().exp().sum().item()
+    assert total == pytest.approx(1.0, abs=1e-4)
+
+
+@torch.no_grad()
+def test_seeded_sampling_repeats() -> None:
+    policy, observation = build()
+    first = policy(observation, generator=torch.Generator().manual_seed(11))
+    torch.manual_seed(99)  # the global generator has no say
+    second = policy(observation, generator=torch.Generator().manual_seed(11))
+    third = policy(observation, generator=torch.Generator().manual_seed(12))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(first.action, third.action)
+
+
+@torch.no_grad()
+def test_a_fresh_policy_is_nearly_uniform() -> None:
+    policy, observation = build()
+    decision = policy(observation, generator=torch.Generator().manual_seed(13))
+    uniform = sum(torch.tensor(float(d.n)).log() for d in SPEC)
+    torch.testing.assert_close(decision.entropy, uniform.expand(8), rtol=0, atol=0.01)

@@ -1,0 +1,99 @@
+"""Advantage estimators against their definitions, written as sums."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from garl.advantage import AdvantageConfig, estimate, gae, returns_to_go, td
+
+SHAPES = {"steps": st.integers(1, 9), "batch": st.integers(1, 6), "seed": st.integers(0, 10_000)}
+SHARES = st.floats(0, 1)
+
+
+def draw(steps: int, batch: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    reward = torch.randn(steps, batch, dtype=torch.float64, generator=generator)
+    return reward, torch.randn(steps, batch, dtype=torch.float64, generator=generator)
+
+
+def double_sum(reward: Tensor, value: Tensor, gamma: float, lam: float) -> Tensor:
+    """A_t = Σ_{i ≥ 0} (γλ)^i (r_{t+i} + γ V(s_{t+i+1}) − V(s_{t+i})), V = 0 after the end."""
+    steps, batch = reward.shape
+    advantage = torch.zeros_like(reward)
+    for b in range(batch):
+        v = [*value[:, b].tolist(), 0.0]
+        for t in range(steps):
+            for i in range(steps - t):
+                delta = reward[t + i, b].item() + gamma * v[t + i + 1] - v[t + i]
+                advantage[t, b] += (gamma * lam) ** i * delta
+    return advantage
+
+
+def monte_carlo(reward: Tensor, gamma: float) -> Tensor:
+    """R_t = Σ_{i ≥ 0} γ^i r_{t+i}."""
+    steps = len(reward)
+    return torch.stack([sum(gamma**i * reward[t + i] for i in range(steps - t)) for t in range(steps)])
+
+
+def one_step(reward: Tensor, value: Tensor, gamma: float) -> Tensor:
+    """r_t + γ V_{t+1}, and r_T at the end."""
+    rows = [reward[t] + (gamma * value[t + 1] if t + 1 < len(reward) else 0) for t in range(len(reward))]
+    return torch.stack(rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(**SHAPES, gamma=SHARES, lam=SHARES)
+def test_gae_is_the_double_sum(steps: int, batch: int, seed: int, gamma: float, lam: float) -> None:
+    reward, value = draw(steps, batch, seed)
+    before = reward.clone(), value.clone()
+    advantage, target = gae(reward, value, gamma, lam)
+    torch.testing.assert_close(advantage, double_sum(*before, gamma, lam))
+    torch.testing.assert_close(target, double_sum(*before, gamma, lam) + before[1])
+    assert torch.equal(reward, before[0])
+    assert torch.equal(value, before[1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(**SHAPES, gamma=SHARES)
+def test_lambda_one_is_monte_carlo_and_lambda_zero_one_step(steps: int, batch: int, seed: int, gamma: float) -> None:
+    reward, value = draw(steps, batch, seed)
+    returns, bootstrap = monte_carlo(reward, gamma), one_step(reward, value, gamma)
+    for advantage, target in (gae(reward, value, gamma, 1.0), returns_to_go(reward, value, gamma)):
+        torch.testing.assert_close(advantage, returns - value)
+        torch.testing.assert_close(target, returns)
+    for advantage, target in (gae(reward, value, gamma, 0.0), td(reward, value, gamma)):
+        torch.testing.assert_close(advantage, bootstrap - value)
+        torch.testing.assert_close(target, bootstrap)
+
+
+def test_by_hand() -> None:
+    """T = 3, B = 1, γ = 1/2, λ = 1/2; the value after the last stroke is 0."""
+    reward, value = torch.tensor([[1.0], [2.0], [8.0]]), torch.tensor([[4.0], [2.0], [6.0]])
+    # δ = 1 + 1 − 4, 2 + 3 − 2, 8 + 0 − 6 = −2, 3, 2; A_2 = 2, A_1 = 3 + 2/4, A_0 = −2 + 3.5/4.
+    advantage, target = gae(reward, value, 0.5, 0.5)
+    assert advantage.flatten().tolist() == [-1.125, 3.5, 2.0]
+    assert target.flatten().tolist() == [2.875, 5.5, 8.0]
+
+
+@pytest.mark.parametrize("estimator", ["gae", "td", "returns_to_go"])
+def test_estimate_takes_the_chosen_estimator(estimator: str) -> None:
+    reward, value = draw(5, 3, 0)
+    expected = {
+        "gae": double_sum(reward, value, 0.9, 0.7),
+        "td": one_step(reward, value, 0.9) - value,
+        "returns_to_go": monte_carlo(reward, 0.9) - value,
+    }[estimator]
+    advantage, target = estimate(reward, value, AdvantageConfig(estimator=estimator, gamma=0.9, lam=0.7))
+    torch.testing.assert_close(advantage, expected)
+    torch.testing.assert_close(target, expected + value)
+
+
+def test_a_perfect_critic_leaves_no_advantage() -> None:
+    """V_t = Σ γ^i r_{t+i} makes every δ 0, for any λ."""
+    reward, _ = draw(6, 4, 1)
+    advantage, _ = gae(reward, monte_carlo(reward, 0.99), 0.99, 0.95)
+    assert advantage.abs().max() < 1e-12
