@@ -142,8 +142,7 @@ def sample(arguments: list[str]) -> None:
         check_ending(out)
         if n < 1 or seed < 0:
             raise GarlError(f"--n must be at least 1 and --seed at least 0, not {n} and {seed}")
-        config, policy = load_agent(run, device)
-        for path in paint(config, policy, n, seed).save(out):
+        for path in paint(load_agent(run, device), n, seed).save(out):
             print(path)
 
     _parse(command, "sample", arguments)
@@ -175,17 +174,17 @@ def evaluate(arguments: list[str]) -> None:
             judge: Another feature network than the one that ships (see garl.evaluate.train_judge).
             device: auto, cpu or cuda.
         """
+        from dataclasses import replace
+
         from garl.sample import measure
         from garl.systems.garl import load_agent
 
         if n < 4 or seed < 0:
             raise GarlError(f"--n must be at least 4 and --seed at least 0, not {n} and {seed}")
-        config, policy = load_agent(run, device)
-        if data is not None:
-            config = config.model_copy(update={"data": data})
-        if label is not None:
-            config = config.model_copy(update={"label": label})
-        print(json.dumps(measure(config, policy, n, seed, split, judge), indent=2))
+        agent = load_agent(run, device)
+        given = {name: value for name, value in (("data", data), ("label", label)) if value is not None}
+        agent = replace(agent, config=agent.config.model_copy(update=given))
+        print(json.dumps(measure(agent, n, seed, split, judge), indent=2))
 
     _parse(command, "evaluate", arguments)
 

@@ -21,8 +21,8 @@ def run_demo(minutes: float, seed: int, out: Path) -> None:
     config = DIGITS.model_copy(update={"minutes": minutes, "seed": seed})
     print(f"Learning to paint digits for {minutes:g} minutes; watch {out / 'pictures' / 'samples.png'}", flush=True)
     train(config, out)
-    _, policy = load_agent(out)
-    paintings = paint(config, policy, SHOWN, seed)
+    agent = load_agent(out)
+    paintings = paint(agent, SHOWN, seed)
     real = load_images(config, "test").batch(SHOWN, torch.Generator().manual_seed(seed))
     files = {
         "paintings beside real digits": out / "paintings-and-real.png",
@@ -33,7 +33,7 @@ def run_demo(minutes: float, seed: int, out: Path) -> None:
     save_png(files["paintings beside real digits"], beside(paintings.final, real, scale=2))
     save_png(files["running mean picture over time"], means_over_time(out))
     paintings.save(files["time-lapse"])
-    paint(config, policy, 1, seed).save(files["one painting as SVG"])
+    paint(agent, 1, seed).save(files["one painting as SVG"])
     for name, path in files.items():
         print(f"{name}: {path}")
     print(f"more: garl sample {out} --n 256 --out more.png; garl evaluate {out}")

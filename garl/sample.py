@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ import torch
 
 from garl.atomic import replacing
 from garl.brush.geometry import COLOR
-from garl.engine.paint import PaintEngine
 from garl.errors import GarlError
 from garl.evaluate.judge import load_judge
 from garl.evaluate.report import Value, evaluate
@@ -18,9 +17,8 @@ from garl.export.picture import grid, save_png
 from garl.export.strokefile import StrokeFile
 from garl.export.svg import save_svg
 from garl.export.video import save_video, time_lapse
-from garl.policy.actor_critic import ActorCritic
 from garl.rollout import collect
-from garl.systems.garl import Config, draw_noise, load_images, make_env
+from garl.systems.garl import Agent, draw_noise, load_images, make_env
 
 BATCH = 256
 """Canvases painted at a time."""
@@ -75,12 +73,13 @@ class Paintings:
         return [path]
 
 
-def paint(config: Config, policy: ActorCritic, n: int, seed: int = 0) -> Paintings:
-    """Let a trained policy paint `n` pictures; the same seed gives the same pictures."""
+def paint(agent: Agent, n: int, seed: int = 0) -> Paintings:
+    """Let a trained agent paint `n` pictures; the same seed gives the same pictures."""
+    config, policy = agent.config, agent.policy
     device = next(policy.parameters()).device
     precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
-    env = make_env(config, min(n, BATCH))
+    env = make_env(config, min(n, BATCH), agent.brush)
     env.reset(seed=seed)
     finals, films, all_strokes, seeds = [], [], [], []
     for start in range(0, n, env.num_envs):
@@ -98,13 +97,12 @@ def paint(config: Config, policy: ActorCritic, n: int, seed: int = 0) -> Paintin
         # Compositing is linear: inverted paint on inverted paper is the inverted picture.
         final, filmed, background = 255 - final, 255 - filmed, tuple(255 - value for value in background)
         strokes[..., COLOR] = 1.0 - strokes[..., COLOR]
-    assert isinstance(env.engine, PaintEngine)
     file = StrokeFile(
         height=config.paint.height,
         width=config.paint.width,
         channels=config.paint.channels,
         background=background,
-        brush=env.engine.brush.to_dict(),
+        brush=agent.brush.to_dict(),
         render_scale=config.paint.render_scale,
         strokes=strokes,
         seeds=torch.cat(seeds)[:n].numpy(),
@@ -112,13 +110,12 @@ def paint(config: Config, policy: ActorCritic, n: int, seed: int = 0) -> Paintin
     return Paintings(final, filmed, file)
 
 
-def measure(
-    config: Config, policy: ActorCritic, n: int, seed: int, split: str = "test", judge: Path | None = None
-) -> dict[str, Value]:
-    """Every metric of `n` paintings against the pictures of `config.data`, beside the floor of real training ones."""
+def measure(agent: Agent, n: int, seed: int = 0, split: str = "test", judge: Path | None = None) -> dict[str, Value]:
+    """Every metric of `n` paintings against the pictures of the agent's data, beside the floor of real ones."""
+    config = agent.config
     real = load_images(config, split)
-    train = load_images(config)
-    paintings = paint(config.model_copy(update={"invert": False}), policy, n, seed)
-    floor = train.batch(n, torch.Generator().manual_seed(seed))
+    floor = load_images(config).batch(n, torch.Generator().manual_seed(seed))
+    # The judge sees light ink on a dark ground: what the agent paints before an inverted set is turned back.
+    paintings = paint(replace(agent, config=config.model_copy(update={"invert": False})), n, seed)
     label = config.label if isinstance(config.label, int) and not real.label_names else None
     return evaluate(paintings.final, real.array, label=label, floor=floor, judge=load_judge(judge))

@@ -1,7 +1,7 @@
 import pytest
 
-from garl.errors import GarlError
 from garl.atomic import replacing
+from garl.errors import GarlError
 
 
 def test_the_file_changes_only_when_the_block_ends(tmp_path):

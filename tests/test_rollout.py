@@ -86,6 +86,14 @@ def test_observations_are_what_was_known_before_each_stroke() -> None:
     assert torch.equal(seen.step, torch.arange(STEPS)[:, None].expand(-1, BATCH))
 
 
+def test_noise_may_change_with_each_stroke() -> None:
+    env = PaintEnv(BATCH, PAINT, STEPS)
+    policy = ActorCritic(env.action_spec, (3, HEIGHT, WIDTH), POLICY, STEPS)
+    noise = torch.randn(STEPS, BATCH, NOISE, generator=torch.Generator().manual_seed(3))
+    rollout = collect(env, policy, noise, torch.Generator().manual_seed(1))
+    assert torch.equal(rollout.observation.noise, noise)
+
+
 @torch.no_grad()
 def test_decisions_are_the_policys_own() -> None:
     rollout, policy, _ = run()

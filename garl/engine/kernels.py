@@ -10,8 +10,8 @@ How a stroke is drawn (`garl.engine.reference` says the same slowly, in NumPy):
 3. The layer is blurred, grained, faded at its edge, averaged down from the render scale, and composited onto
    the uint8 canvas ONCE, with the stroke's opacity: c ← c + opacity · a · (colour − c).
 
-Anti-aliasing at render scale 1 comes from the texture's mip levels: a texel of the level that is read is as
-large as a pixel, so that bilinear reading integrates the texture over the pixel's area.
+Anti-aliasing at render scale 1 comes from the texture's mip levels: a texel of the level that is read is a third
+to two thirds of a pixel, so that bilinear reading integrates the texture over about the pixel's area.
 
 All geometry is in units of the canvas's shorter side until the last moment, and every random number is a hash
 of (painting's seed, stroke, dab): the same strokes give the same picture at any size, on any number of threads.
@@ -22,13 +22,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange, uint64
+from numba import njit, prange, uint32, uint64
 
 from garl.brush.geometry import OPACITY, THICKNESS
 
 SEGMENTS = 48
 """Straight pieces that stand for a Bézier curve when its arc length is measured."""
 MAX_DABS = 4096
+TEXELS_PER_PIXEL = 2.84
+"""The finest mip level that is read. A coarser one would lose paint: the union of averages is less than the average
+of the union. A finer one would alias."""
 NOISE_CELLS = 256.0
 """Grain of `noise`: cells per shorter side, so that it does not change with the resolution."""
 
@@ -62,7 +65,7 @@ def _uniform(seed: int, stroke: int, dab: int, k: int) -> float:
     return float(h >> uint64(40)) * (1.0 / 16777216.0)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _stamp(layer, color, tinted, r, g, b, cx, cy, diameter, cosine, sine, alpha, flow, texture, offset, side, reach):
     """Raise `layer` (h, w) by one dab centred on pixel coordinates (cx, cy); tint `color` (h, w, 3) if `tinted`.
 
@@ -70,9 +73,12 @@ def _stamp(layer, color, tinted, r, g, b, cx, cy, diameter, cosine, sine, alpha,
     units of the diameter, it reads as nothing.
     """
     height, width = layer.shape
-    row = side + 2
+    row = np.int32(side + 2)
+    level = texture[offset:]
+    alpha, flow, r, g, b = np.float32(alpha), np.float32(flow), np.float32(r), np.float32(g), np.float32(b)
     per_pixel = side / diameter
     du, dv = cosine * per_pixel, -sine * per_pixel
+    step_u, step_v = np.float32(du), np.float32(dv)
     radius = reach * diameter
     y_first = max(0, int(math.ceil(cy - radius - 0.5)))
     y_last = min(height - 1, int(math.floor(cy + radius - 0.5)))
@@ -95,22 +101,27 @@ def _stamp(layer, color, tinted, r, g, b, cx, cy, diameter, cosine, sine, alpha,
         elif v < low or v > high:
             continue
         first, last = max(0, int(math.ceil(x0))), min(width - 1, int(math.floor(x1)))
+        u_first, v_first = np.float32(u + du * first), np.float32(v + dv * first)
+        line = layer[y]
         for x in range(first, last + 1):
-            uu, vv = np.float32(u + du * x), np.float32(v + dv * x)
+            steps = np.float32(x - first)
+            uu, vv = u_first + step_u * steps, v_first + step_v * steps
             iu, iv = np.int32(uu), np.int32(vv)
             fu, fv = uu - np.float32(iu), vv - np.float32(iv)
-            at = offset + iv * row + iu
-            top = texture[at] + (texture[at + 1] - texture[at]) * fu
-            bottom = texture[at + row] + (texture[at + row + 1] - texture[at + row]) * fu
-            t = (top + (bottom - top) * fv) * np.float32(alpha)
-            old = layer[y, x]
-            layer[y, x] = old + np.float32(flow) * max(np.float32(0.0), t - old)
-            paint = t * np.float32(flow)
+            at = uint64(uint32(iv * row + iu))
+            below = at + uint64(row)
+            top = level[at] + (level[at + uint64(1)] - level[at]) * fu
+            bottom = level[below] + (level[below + uint64(1)] - level[below]) * fu
+            t = (top + (bottom - top) * fv) * alpha
+            old = line[uint64(x)]
+            line[uint64(x)] = old + flow * max(np.float32(0.0), t - old)
+            paint = t * flow
             if tinted and paint > np.float32(0.0):
                 weight = paint / (paint + old * (np.float32(1.0) - paint))
-                color[y, x, 0] += (np.float32(r) - color[y, x, 0]) * weight
-                color[y, x, 1] += (np.float32(g) - color[y, x, 1]) * weight
-                color[y, x, 2] += (np.float32(b) - color[y, x, 2]) * weight
+                tint = color[y, x]
+                tint[0] += (r - tint[0]) * weight
+                tint[1] += (g - tint[1]) * weight
+                tint[2] += (b - tint[2]) * weight
 
 
 @njit(cache=True, inline="always")
@@ -175,7 +186,7 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
     # The box that the stroke can touch: the hull of its control points, widened; at multiples of `scale`.
     largest = max(brush[START_SCALE], brush[END_SCALE]) * (1.0 + brush[JITTER_SCALE])
     spread = 0.0 if kind == TRIANGLE else largest * reach[0] + brush[JITTER_POSITION]
-    margin = thickness * (spread + 3.0 * brush[BLUR]) * short + 3.0  # a coarse mip level reaches 3 pixels farther
+    margin = thickness * (spread + 3.0 * brush[BLUR]) * short + 2.0  # a coarse mip level reaches 2 pixels farther
     left = max(0, int((min(x0, x1, x2) * short - margin) // scale) * scale)
     top = max(0, int((min(y0, y1, y2) * short - margin) // scale) * scale)
     right = min(width, int((max(x0, x1, x2) * short + margin) // scale + 1) * scale)
@@ -261,7 +272,7 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
                 alpha *= pixels
                 pixels = 1.0
             level = 0
-            while level < levels.shape[0] - 1 and levels[level, 1] > 1.42 * pixels:
+            while level < levels.shape[0] - 1 and levels[level, 1] > TEXELS_PER_PIXEL * pixels:
                 level += 1
             _stamp(
                 layer, color, tinted, r, g, b, x * short - left, y * short - top, pixels, cosine, sine,

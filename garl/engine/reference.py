@@ -100,8 +100,8 @@ def _curve(s: np.ndarray, points: np.ndarray, kind: int) -> tuple[np.ndarray, np
 
 
 def _texture(shape: tuple[int, int], centre: np.ndarray, size: float, angle: float, brush: PreparedBrush) -> np.ndarray:
-    """The texture (H, W), `size` pixels wide and turned clockwise, from the first mip level that is coarse enough."""
-    fits = (i for i, (_, side) in enumerate(brush.levels) if side <= 1.42 * size)
+    """The texture (H, W), `size` pixels wide and turned clockwise, from the finest mip level that may be read."""
+    fits = (i for i, (_, side) in enumerate(brush.levels) if side <= kernels.TEXELS_PER_PIXEL * size)
     offset, side = brush.levels[next(fits, -1)]
     level = brush.texture[offset : offset + (side + 2) ** 2].reshape(side + 2, side + 2)
     y, x = np.indices(shape) + 0.5

@@ -2,4 +2,6 @@
 
 import gymnasium as gym
 
-gym.register("garl/Paint-v0", entry_point="garl.env.single:PaintSingleEnv", vector_entry_point="garl.env.canvas:PaintEnv")
+gym.register(
+    "garl/Paint-v0", entry_point="garl.env.single:PaintSingleEnv", vector_entry_point="garl.env.canvas:PaintEnv"
+)

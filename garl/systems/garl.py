@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,9 @@ from garl.advantage import AdvantageConfig, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary, AdversaryConfig
+from garl.brush.spec import Brush, load_brush
 from garl.data.images import Images, load
-from garl.engine.paint import PaintConfig
+from garl.engine.paint import PaintConfig, PaintEngine
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.evaluate.frechet import frechet_distance
@@ -144,9 +146,9 @@ def load_images(config: Config, split: str = "train") -> Images:
     return load(config.data, size=size, channels=paint.channels, label=config.label, split=split, invert=config.invert)
 
 
-def make_env(config: Config, canvases: int) -> PaintEnv:
-    """`canvases` blank canvases under the configured brush."""
-    return PaintEnv(canvases, config.paint, config.strokes)
+def make_env(config: Config, canvases: int, brush: Brush | None = None) -> PaintEnv:
+    """`canvases` blank canvases under `brush`, or the configured one."""
+    return PaintEnv(canvases, PaintEngine(config.paint, brush), config.strokes)
 
 
 def make_policy(config: Config, env: PaintEnv) -> ActorCritic:
@@ -176,7 +178,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)  # every draw but the policy's
     sampler = torch.Generator(device).manual_seed(config.seed)  # the policy's
-    env = make_env(config, config.envs)
+    tensors, meta = load_checkpoint(out) if resume else ({}, {})
+    brush = Brush.from_dict(meta["brush"]) if resume else load_brush(config.paint.brush)
+    env = make_env(config, config.envs, brush)
     env.reset(seed=config.seed)
     policy = make_policy(config, env).to(device)
     adversary = Adversary(images.array.shape[1:], config.adversary, device)
@@ -195,12 +199,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         tensors |= flatten("adversary_optimizer", adversary.optimizer.state_dict())
         tensors |= {"generator": generator.get_state(), "sampler": sampler.get_state()}
         tensors |= {"recent": torch.cat(list(recent)) if recent else torch.empty(0, dtype=torch.uint8)}
-        meta = {"cycle": cycle, "seconds": seconds, "env": env.np_random.bit_generator.state}
+        meta = {"cycle": cycle, "seconds": seconds, "env": env.np_random.bit_generator.state, "brush": brush.to_dict()}
         save_checkpoint(out, tensors, meta)
 
     run = Run(out, config.model_dump(mode="json"), resume)
     if resume:
-        tensors, meta = load_checkpoint(out)
         policy.load_state_dict(_under("policy.", tensors))
         adversary.network.load_state_dict(_under("adversary.", tensors))
         memory.load_state_dict(_under("memory.", tensors))
@@ -309,10 +312,19 @@ def load_config(folder: Path) -> Config:
         raise GarlError(f"{folder / 'config.json'} does not suit this version of garl: {error}") from error
 
 
-def load_agent(folder: Path, device: str = "auto") -> tuple[Config, ActorCritic]:
-    """The configuration and the trained policy of a run folder."""
-    tensors, _ = load_checkpoint(folder)
-    config = load_config(folder)
-    policy = make_policy(config, make_env(config, 1))
+@dataclass(frozen=True)
+class Agent:
+    """A trained policy with all that it needs to paint."""
+
+    config: Config
+    brush: Brush
+    policy: ActorCritic
+
+
+def load_agent(folder: Path, device: str = "auto") -> Agent:
+    """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged."""
+    tensors, meta = load_checkpoint(folder)
+    config, brush = load_config(folder), Brush.from_dict(meta["brush"])
+    policy = make_policy(config, make_env(config, 1, brush))
     policy.load_state_dict(_under("policy.", tensors))
-    return config, policy.to(choose_device(device)).eval()
+    return Agent(config, brush, policy.to(choose_device(device)).eval())

@@ -28,18 +28,17 @@ def build(**changes) -> Adversary:
     return Adversary(CANVAS, AdversaryConfig(network=TINY, learning_rate=3e-3, **changes))
 
 
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
 @pytest.mark.parametrize(
     "changes",
     [
         {"loss": "wgan"},
         {"loss": "minimax_logit"},
         {"loss": "minimax"},
-        {"loss": "minimax_logit", "r1": 0.1, "label_smoothing": 0.1},
+        {"loss": "minimax_logit", "r1": 0.1, "label_smoothing": 0.1, "optimizer": "adam"},
     ],
 )
-def test_it_learns_to_score_real_pictures_higher(changes: dict, optimizer: str) -> None:
-    adversary, generator = build(optimizer=optimizer, **changes), torch.Generator().manual_seed(0)
+def test_it_learns_to_score_real_pictures_higher(changes: dict) -> None:
+    adversary, generator = build(**changes), torch.Generator().manual_seed(0)
     for i in range(20):
         adversary.update(squares(8, 255, 2 * i), squares(8, 0, 2 * i + 1), generator)
     real, fake = adversary.score(squares(64, 255, 998)), adversary.score(squares(64, 0, 999))

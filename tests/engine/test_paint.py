@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from garl.brush.spec import load_brush
@@ -112,7 +112,9 @@ def test_reset_puts_the_pen_back_and_forgets_the_strokes() -> None:
 
 
 def test_apply_leaves_its_argument_alone() -> None:
-    engine = PaintEngine(PaintConfig(height=10, width=14, channels=1, color_channels=0, background=(20,), brush="point"))
+    engine = PaintEngine(
+        PaintConfig(height=10, width=14, channels=1, color_channels=0, background=(20,), brush="point")
+    )
     before = engine.reset(2, np.random.default_rng(0))
     after = engine.apply(before, np.array([[33, 15, 15], [700, 15, 15]]))
     assert (before == 20).all()
@@ -150,6 +152,7 @@ def test_points_cannot_be_contiguous() -> None:
         codec("point", contiguous=True)
 
 
+@settings(deadline=None)  # a busy machine is not an error
 @given(data=st.data())
 def test_every_action_decodes_into_the_ranges(data: st.DataObject) -> None:
     brush = data.draw(st.sampled_from(["splatter", "line", "triangle", "point"]))

@@ -96,7 +96,7 @@ def test_the_end_of_a_line_follows_from_where_it_began() -> None:
     a, b = 0 * 3 + 1, 2 * 3 + 2  # upper middle, lower right
     target = paint(env, (a, b))
     assert torch.equal(target, paint(env, (b, a))), "the task needs a picture that both orders paint"
-    rollout = train(env, target, 40, 0.2)
+    rollout = train(env, target, 60, 0.3)
     start, end = rollout.action[0].T
     forth, back = ((start == a) & (end == b)).float().mean(), ((start == b) & (end == a)).float().mean()
     assert forth > 0.2
@@ -106,10 +106,10 @@ def test_the_end_of_a_line_follows_from_where_it_began() -> None:
 
 def test_two_dots_with_a_reward_at_the_end_only() -> None:
     """The first dot earns nothing by itself, and the second must go where the first did not."""
-    env = make("point", 3, 2)
+    env = make("point", 3, 2, batch=128)
     a, b = 0 * 3 + 2, 1 * 3 + 0
     target = paint(env, (a,), (b,))
-    rollout = train(env, target, 40, 0.05)
+    rollout = train(env, target, 40, 0.02)
     first, second = rollout.action[..., 0]
     right = ((first == a) & (second == b)) | ((first == b) & (second == a))
     assert right.float().mean() > 0.85

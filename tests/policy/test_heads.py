@@ -148,7 +148,7 @@ def test_a_location_decoder_has_one_logit_for_each_cell(grid: int) -> None:
         return (mass.sum(0) @ at / mass.sum()).item(), (mass.sum(1) @ at / mass.sum()).item()
 
     if s > 1:
-        far = 0.25 * (grid - 1)
+        far = 0.2 * (grid - 1)
         (x0, y0), (x1, y1) = centre(0, s - 1), centre(s - 1, 0)  # upper right, lower left
         assert x0 - x1 > far
         assert y1 - y0 > far
