@@ -61,7 +61,9 @@ def train(arguments: list[str]) -> None:
     from garl.systems.garl import train as run_training
 
     if not arguments or arguments[0] not in PRESETS:
-        wanted = f"'{arguments[0]}' is not a preset" if arguments and arguments[0][0] != "-" else "which preset"
+        wanted = (
+            f"'{arguments[0]}' is not a preset" if arguments and not arguments[0].startswith("-") else "which preset"
+        )
         if arguments and arguments[0] in ("-h", "--help"):
             wanted = "usage: garl train PRESET [OPTIONS]; `garl train digits --help` lists the options"
             print(f"{wanted}; presets: {', '.join(PRESETS)}")

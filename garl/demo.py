@@ -10,7 +10,7 @@ from PIL import Image
 
 from garl.export.picture import beside, grid, save_png
 from garl.sample import paint
-from garl.systems.garl import DIGITS, load_agent, load_images, train
+from garl.systems.garl import DIGITS, Config, load_agent, load_images, train
 
 SHOWN = 64
 MEANS = 16
@@ -18,7 +18,7 @@ MEANS = 16
 
 def run_demo(minutes: float, seed: int, out: Path) -> None:
     """Train for `minutes` in the run folder `out`, leave pictures there and print their paths."""
-    config = DIGITS.model_copy(update={"minutes": minutes, "seed": seed})
+    config = Config(**DIGITS.model_dump() | {"minutes": minutes, "seed": seed})  # unlike model_copy, this validates
     print(f"Learning to paint digits for {minutes:g} minutes; watch {out / 'pictures' / 'samples.png'}", flush=True)
     train(config, out)
     agent = load_agent(out)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from garl.brush.geometry import STROKE_SIZE
 from garl.env.canvas import PaintEnv
 from garl.policy.actor_critic import ActorCritic
 from garl.types import Observation, Rollout
@@ -42,8 +43,9 @@ def collect(
         last_action = decision.action
         observations.append(observation)
         decisions.append(decision)
-    batch, stroke_size = env.num_envs, 11
-    strokes = info.get("strokes", np.empty((batch, env.strokes, stroke_size), np.float32))
+    # An engine without brush strokes leaves these empty.
+    strokes = info.get("strokes", np.zeros((env.num_envs, env.strokes, STROKE_SIZE), np.float32))
+    seeds = info.get("seeds", np.zeros(env.num_envs, np.int64))
     return Rollout(
         observation=Observation(*(torch.stack(field) for field in zip(*observations, strict=True))),
         action=torch.stack([d.action for d in decisions]),
@@ -52,5 +54,5 @@ def collect(
         entropy=torch.stack([d.entropy for d in decisions]),
         canvases=torch.stack(canvases),
         strokes=torch.from_numpy(strokes).transpose(0, 1),
-        seeds=torch.from_numpy(info["seeds"]),
+        seeds=torch.from_numpy(seeds),
     )

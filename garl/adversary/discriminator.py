@@ -19,7 +19,7 @@ class DiscriminatorConfig(Settings):
     channels: int = Field(64, ge=1)
     """k: the four layers have 2k, 4k, 8k and 16k feature maps."""
     norm: Norm = "none"
-    """Normalisation after each hidden layer but the first."""
+    """Normalisation after each hidden layer."""
     spectral_norm: bool = True
     """Divide each weight by its largest singular value (Miyato et al. 2018)."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)

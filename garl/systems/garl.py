@@ -10,12 +10,14 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from garl.advantage import AdvantageConfig, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
@@ -63,6 +65,8 @@ class Config(Settings):
     """Draw the policy's noise anew for every stroke instead of once per painting."""
     anneal: bool = False
     """Let both learning rates and the entropy coefficient fall to zero over the budget."""
+    average: float = Field(0.0, ge=0.0, lt=1.0)
+    """What is kept are weights averaged over cycles, each w ← average · w + (1 − average) · policy; 0 keeps the last."""
     seed: int = Field(0, ge=0)
     """Same seed, same machine, same budget in steps or episodes: same run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -95,6 +99,7 @@ DIGITS = Config(
     strokes=4,
     envs=256,
     anneal=True,
+    average=0.99,
     paint=PaintConfig(
         height=28,
         width=28,
@@ -134,6 +139,8 @@ MEAN_OF = 512
 
 def choose_device(name: str) -> torch.device:
     """The device called `name`; "auto" is the GPU if there is one. Raises GarlError if there is none."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise GarlError(f"'{name}' is not a device: use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise GarlError("there is no CUDA device here: use --device cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
@@ -183,6 +190,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     env = make_env(config, config.envs, brush)
     env.reset(seed=config.seed)
     policy = make_policy(config, env).to(device)
+    average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     adversary = Adversary(images.array.shape[1:], config.adversary, device)
     memory = FakeMemory(config.adversary.memory or config.envs, config.adversary.memory_priority)
     optimizer = ppo.make_optimizer(policy, config.ppo)
@@ -193,11 +201,13 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
     def save() -> None:
         tensors = {f"policy.{name}": value for name, value in policy.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
         tensors |= {f"adversary.{name}": value for name, value in adversary.network.state_dict().items()}
         tensors |= {f"memory.{name}": value for name, value in memory.state_dict().items()}
         tensors |= flatten("policy_optimizer", optimizer.state_dict())
         tensors |= flatten("adversary_optimizer", adversary.optimizer.state_dict())
         tensors |= {"generator": generator.get_state(), "sampler": sampler.get_state()}
+        tensors |= {"dropout": torch.get_rng_state()}
         tensors |= {"recent": torch.cat(list(recent)) if recent else torch.empty(0, dtype=torch.uint8)}
         meta = {"cycle": cycle, "seconds": seconds, "env": env.np_random.bit_generator.state, "brush": brush.to_dict()}
         save_checkpoint(out, tensors, meta)
@@ -205,12 +215,15 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     run = Run(out, config.model_dump(mode="json"), resume)
     if resume:
         policy.load_state_dict(_under("policy.", tensors))
+        average.load_state_dict(_under("average.", tensors))
         adversary.network.load_state_dict(_under("adversary.", tensors))
-        memory.load_state_dict(_under("memory.", tensors))
+        memory.load_state_dict({name: value.to(device) for name, value in _under("memory.", tensors).items()})
         unflatten("policy_optimizer", tensors, optimizer)
         unflatten("adversary_optimizer", tensors, adversary.optimizer)
         generator.set_state(tensors["generator"])
-        sampler.set_state(tensors["sampler"])
+        if len(tensors["sampler"]) == len(sampler.get_state()):  # else the run moves between CPU and GPU
+            sampler.set_state(tensors["sampler"])
+        torch.set_rng_state(tensors["dropout"])
         recent.extend(tensors["recent"].split(config.envs) if len(tensors["recent"]) else ())
         env.np_random.bit_generator.state = meta["env"]
         cycle, seconds = meta["cycle"], meta["seconds"]
@@ -225,15 +238,20 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                     group["lr"] = settings.learning_rate * remaining
 
             # One cycle of the method (fig. 6.1).
+            marks = [time.perf_counter()]
             noise = draw_noise(config, config.envs, generator).to(device)
             rollout = collect(env, policy, noise, sampler, precision)  # (T, B, …)
+            marks.append(time.perf_counter())
             score = adversary.score(rollout.canvases.flatten(0, 1)).view(config.strokes + 1, config.envs)
             rewards = reward(score, config.reward)  # (T, B)
             advantage, target = estimate(rewards, rollout.value, config.advantage)
+            marks.append(time.perf_counter())
             entropy_coefficient = config.ppo.entropy_coefficient * remaining
             metrics = ppo.update(
                 policy, optimizer, rollout, advantage, target, config.ppo, generator, entropy_coefficient
             )
+            marks.append(time.perf_counter())
+            average.update_parameters(policy)
             if config.adversary.memory == 0:
                 memory.seen = 0  # on-policy: forget the cycles before
             memory.add(rollout.final, generator)
@@ -241,31 +259,39 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 real = images.batch(config.adversary.batch_size, generator).to(device)
                 fake = memory.batch(config.adversary.batch_size, generator)
                 metrics |= adversary.update(real, fake, generator)
+            marks.append(time.perf_counter())
 
             # What it came to.
             cycle += 1
             seconds = time.monotonic() - started
-            recent.append(rollout.final)
+            recent.append(rollout.final.cpu())
             episodes = cycle * config.envs
             record: dict[str, float] = {"cycle": cycle, "episodes": episodes, "steps": episodes * config.strokes}
             record |= {name: value.item() for name, value in metrics.items()}
             record |= describe(rollout.canvases, score, rewards, advantage, real)
             broken = [name for name, value in record.items() if not math.isfinite(value)]
+            for network, module in (("policy", policy), ("adversary", adversary.network)):
+                weights = module.named_parameters()
+                broken += [f"{network}.{name}" for name, value in weights if not value.isfinite().all()]
             if broken:
                 raise GarlError(
-                    f"training diverged: {broken[0]} is not finite in cycle {cycle}; the last good checkpoint is kept "
-                    f"in {out}: go on from it with --resume and a lower learning rate"
+                    f"training diverged: {broken[0]} is not finite in cycle {cycle}; checkpoints of before are kept "
+                    f"in {out}: start a new run with a lower ppo.learning_rate or adversary.learning_rate"
                 )
             if cycle % config.picture_every == 0:
                 paintings = torch.cat(list(recent))
                 record["frechet"] = frechet_distance(judge.features(paintings), judged_real)
                 picture(out, cycle, paintings, config.invert)
-            run.record(record | {"seconds": seconds})
+            timing = {"seconds": seconds}
+            for part, (start, end) in zip(("collect", "score", "ppo", "adversary"), pairwise(marks), strict=True):
+                timing[f"seconds/{part}"] = end - start
+            run.record(record | timing)
             progress.show(record, spent, seconds)
             if cycle % config.checkpoint_every == 0:
                 save()
         save()
-        picture(out, cycle, torch.cat(list(recent)), config.invert)
+        if recent:
+            picture(out, cycle, torch.cat(list(recent)), config.invert)
 
 
 def describe(canvases: Tensor, score: Tensor, rewards: Tensor, advantage: Tensor, real: Tensor) -> dict[str, float]:
@@ -326,5 +352,5 @@ def load_agent(folder: Path, device: str = "auto") -> Agent:
     tensors, meta = load_checkpoint(folder)
     config, brush = load_config(folder), Brush.from_dict(meta["brush"])
     policy = make_policy(config, make_env(config, 1, brush))
-    policy.load_state_dict(_under("policy.", tensors))
+    policy.load_state_dict(_under("average.module.", tensors))
     return Agent(config, brush, policy.to(choose_device(device)).eval())

@@ -1,0 +1,3 @@
+from garl.cli import main
+
+main()
