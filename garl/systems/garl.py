@@ -7,6 +7,7 @@ the policy paints → the adversary scores every canvas → scores become reward
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -66,7 +68,7 @@ class Config(Settings):
     anneal: bool = False
     """Let both learning rates and the entropy coefficient fall to zero over the budget."""
     average: float = Field(0.0, ge=0.0, lt=1.0)
-    """What is kept are weights averaged over cycles, each w ← average · w + (1 − average) · policy; 0 keeps the last."""
+    """The agent that is kept has averaged weights: each cycle w ← average · w + (1 − average) · policy; 0: the last."""
     seed: int = Field(0, ge=0)
     """Same seed, same machine, same budget in steps or episodes: same run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -178,6 +180,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     """
     device = choose_device(config.device)
     images = load_images(config)
+    report(images)
     judge = load_judge()
     judged_real = judge.features(images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0)))
 
@@ -187,6 +190,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     sampler = torch.Generator(device).manual_seed(config.seed)  # the policy's
     tensors, meta = load_checkpoint(out) if resume else ({}, {})
     brush = Brush.from_dict(meta["brush"]) if resume else load_brush(config.paint.brush)
+    compile_engine(make_env(config, 1, brush))
     env = make_env(config, config.envs, brush)
     env.reset(seed=config.seed)
     policy = make_policy(config, env).to(device)
@@ -292,6 +296,20 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         save()
         if recent:
             picture(out, cycle, torch.cat(list(recent)), config.invert)
+
+
+def report(images: Images) -> None:
+    """Tell the user what is learned from, and which files could not be read."""
+    print(f"learning from {len(images):,} pictures: {images.name}", file=sys.stderr, flush=True)
+    if images.skipped:
+        some = "; ".join(images.skipped[:3]) + ("; …" if len(images.skipped) > 3 else "")
+        print(f"left out, as they cannot be read: {len(images.skipped)} ({some})", file=sys.stderr, flush=True)
+
+
+def compile_engine(env: PaintEnv) -> None:
+    """Paint one stroke: the first call on a machine compiles the engine, which should not be on a run's clock."""
+    env.reset(seed=0)
+    env.step(np.zeros(env.action_space.shape or (), np.int64))
 
 
 def describe(canvases: Tensor, score: Tensor, rewards: Tensor, advantage: Tensor, real: Tensor) -> dict[str, float]:
