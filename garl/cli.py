@@ -46,12 +46,14 @@ def main() -> None:
         raise SystemExit(2) from None
     except BrokenPipeError:
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 def _parse(function: Callable[..., Any], name: str, arguments: list[str]) -> Any:
     import tyro
 
-    return tyro.cli(function, prog=f"garl {name}", args=arguments, description=function.__doc__)
+    return tyro.cli(function, prog=f"garl {name}", args=arguments)
 
 
 def train(arguments: list[str]) -> None:
@@ -218,6 +220,8 @@ def brushes(arguments: list[str]) -> None:
         """
         from garl.export.brush_sheet import draw_sheet, list_brushes
 
+        if not 16 <= size <= 2048:
+            raise GarlError(f"--size must be from 16 to 2048, not {size}")
         if out is None:
             print(list_brushes(brush))
         else:

@@ -75,7 +75,9 @@ class Run:
         """Drop the metrics of cycles after the checkpoint that a resumed run starts from."""
         path = self.folder / "metrics.jsonl"
         self.log.close()
-        lines = [line for line in path.read_text().splitlines() if json.loads(line)["cycle"] <= cycles]
+        # A line that does not end is what a killed run was writing.
+        lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        lines = [line for line in lines if json.loads(line)["cycle"] <= cycles]
         with replacing(path) as temporary:
             temporary.write_text("".join(line + "\n" for line in lines))
         self.log = open(path, "a", encoding="utf-8")  # noqa: SIM115
@@ -116,7 +118,10 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, An
     path = folder / "checkpoint.safetensors"
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        safetensors.torch.save_file(contiguous, temporary, {"schema": SCHEMA, "meta": json.dumps(meta)})
+        try:
+            safetensors.torch.save_file(contiguous, temporary, {"schema": SCHEMA, "meta": json.dumps(meta)})
+        except safetensors.SafetensorError as error:  # a full disk, or the folder is gone
+            raise OSError(str(error)) from error
         if path.exists():
             os.replace(path, folder / "previous.safetensors")
 
@@ -143,10 +148,10 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def read_config(folder: Path) -> dict[str, Any]:
     """The resolved configuration that the run in `folder` started with."""
     try:
-        return json.loads((folder / "config.json").read_text())["config"]
+        return dict(json.loads((folder / "config.json").read_text())["config"])
     except OSError as error:
         raise GarlError(f"{folder} is not a run folder: it has no config.json that can be read") from error
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise GarlError(f"{folder / 'config.json'} is damaged: restore it, or train again") from error
 
 

@@ -112,10 +112,10 @@ def paint(agent: Agent, n: int, seed: int = 0) -> Paintings:
 
 def measure(agent: Agent, n: int, seed: int = 0, split: str = "test", judge: Path | None = None) -> dict[str, Value]:
     """Every metric of `n` paintings against the pictures of the agent's data, beside the floor of real ones."""
-    config = agent.config
+    config, network = agent.config, load_judge(judge)
     real = load_images(config, split)
     floor = load_images(config).batch(n, torch.Generator().manual_seed(seed))
     # The judge sees light ink on a dark ground: what the agent paints before an inverted set is turned back.
     paintings = paint(replace(agent, config=config.model_copy(update={"invert": False})), n, seed)
     label = config.label if isinstance(config.label, int) and not real.label_names else None
-    return evaluate(paintings.final, real.array, label=label, floor=floor, judge=load_judge(judge))
+    return evaluate(paintings.final, real.array, label=label, floor=floor, judge=network)

@@ -113,17 +113,18 @@ DIGITS = Config(
         grid=16,
         bins=8,
     ),
-    policy=PolicyConfig(channels=24, blocks=2, location_channels=24, location_blocks=1, embed_noise="head"),
+    policy=PolicyConfig(channels=16, blocks=2, location_channels=16, location_blocks=1, embed_noise="head"),
     adversary=AdversaryConfig(
         optimizer="adam",
-        learning_rate=5e-4,
-        updates=12,
+        learning_rate=1e-3,
+        batch_size=128,
+        updates=6,
         memory=2048,
         network=DiscriminatorConfig(channels=8, spectral_norm=False),
     ),
     advantage=AdvantageConfig(lam=0.85),
     ppo=PPOConfig(
-        epochs=2, batch_size=256, optimizer="adam", learning_rate=4e-4, entropy_coefficient=0.008, precision="bfloat16"
+        epochs=1, batch_size=256, optimizer="adam", learning_rate=4e-4, entropy_coefficient=0.008, precision="bfloat16"
     ),
 )
 """One grey digit in four round strokes, readable after a few minutes on two cores."""
@@ -218,9 +219,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
     run = Run(out, config.model_dump(mode="json"), resume)
     if resume:
-        policy.load_state_dict(_under("policy.", tensors))
-        average.load_state_dict(_under("average.", tensors))
-        adversary.network.load_state_dict(_under("adversary.", tensors))
+        for name, module in (("policy", policy), ("average", average), ("adversary", adversary.network)):
+            _restore(module, f"{name}.", tensors, out)
         memory.load_state_dict({name: value.to(device) for name, value in _under("memory.", tensors).items()})
         unflatten("policy_optimizer", tensors, optimizer)
         unflatten("adversary_optimizer", tensors, adversary.optimizer)
@@ -348,10 +348,21 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _restore(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Load the tensors whose names start with `prefix` into `module`. Raises GarlError if they do not fit."""
+    try:
+        module.load_state_dict(_under(prefix, tensors))
+    except RuntimeError as error:
+        raise GarlError(
+            f"the checkpoint in {folder} does not fit its config.json: restore that file, or train again"
+        ) from error
+
+
 def load_config(folder: Path) -> Config:
     """The configuration that the run in `folder` started with."""
+    settings = read_config(folder)
     try:
-        return Config(**read_config(folder))
+        return Config(**settings)
     except GarlError as error:
         raise GarlError(f"{folder / 'config.json'} does not suit this version of garl: {error}") from error
 
@@ -370,5 +381,5 @@ def load_agent(folder: Path, device: str = "auto") -> Agent:
     tensors, meta = load_checkpoint(folder)
     config, brush = load_config(folder), Brush.from_dict(meta["brush"])
     policy = make_policy(config, make_env(config, 1, brush))
-    policy.load_state_dict(_under("average.module.", tensors))
+    _restore(policy, "average.module.", tensors, folder)
     return Agent(config, brush, policy.to(choose_device(device)).eval())

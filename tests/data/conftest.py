@@ -1,4 +1,4 @@
-"""Every test has a cache folder of its own; those marked `data` read the real sets beside the repository."""
+"""Every test here starts with an empty cache; those marked `data` read the real sets beside the repository."""
 
 from __future__ import annotations
 
