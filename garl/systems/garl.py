@@ -73,6 +73,9 @@ class Config(Settings):
     """Same seed, same machine, same budget in steps or episodes: same run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of the networks; 0: one per core. Small networks gain nothing from more than one, and lose much
+    when something else keeps a core busy."""
     picture_every: int = Field(40, ge=1)
     """Cycles between two sample pictures and measurements of the distance to the data."""
     checkpoint_every: int = Field(40, ge=1)
@@ -102,6 +105,7 @@ DIGITS = Config(
     envs=256,
     anneal=True,
     average=0.99,
+    threads=1,
     paint=PaintConfig(
         height=28,
         width=28,
@@ -180,10 +184,13 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     Raises GarlError if the data, the folder or the device will not do, or if training diverges.
     """
     device = choose_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     images = load_images(config)
     report(images)
     judge = load_judge()
-    judged_real = judge.features(images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0)))
+    real = images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0))
+    real_features, real_pixels = judge.features(real), pixel_statistics(real)
 
     # The agent, its world and its adversary.
     torch.manual_seed(config.seed)
@@ -260,9 +267,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 memory.seen = 0  # on-policy: forget the cycles before
             memory.add(rollout.final, generator)
             for _ in range(updates):
-                real = images.batch(config.adversary.batch_size, generator).to(device)
+                pictures = images.batch(config.adversary.batch_size, generator).to(device)
                 fake = memory.batch(config.adversary.batch_size, generator)
-                metrics |= adversary.update(real, fake, generator)
+                metrics |= adversary.update(pictures, fake, generator)
             marks.append(time.perf_counter())
 
             # What it came to.
@@ -272,7 +279,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             episodes = cycle * config.envs
             record: dict[str, float] = {"cycle": cycle, "episodes": episodes, "steps": episodes * config.strokes}
             record |= {name: value.item() for name, value in metrics.items()}
-            record |= describe(rollout.canvases, score, rewards, advantage, real)
+            record |= describe(score, rewards, advantage)
+            mean, std = pixel_statistics(rollout.final)
+            record |= {"pixels/mean_gap": mean - real_pixels[0], "pixels/std_gap": std - real_pixels[1]}
             broken = [name for name, value in record.items() if not math.isfinite(value)]
             for network, module in (("policy", policy), ("adversary", adversary.network)):
                 weights = module.named_parameters()
@@ -284,7 +293,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 )
             if cycle % config.picture_every == 0:
                 paintings = torch.cat(list(recent))
-                record["frechet"] = frechet_distance(judge.features(paintings), judged_real)
+                record["frechet"] = frechet_distance(judge.features(paintings), real_features)
                 picture(out, cycle, paintings, config.invert)
             timing = {"seconds": seconds}
             for part, (start, end) in zip(("collect", "score", "ppo", "adversary"), pairwise(marks), strict=True):
@@ -312,22 +321,22 @@ def compile_engine(env: PaintEnv) -> None:
     env.step(np.zeros(env.action_space.shape or (), np.int64))
 
 
-def describe(canvases: Tensor, score: Tensor, rewards: Tensor, advantage: Tensor, real: Tensor) -> dict[str, float]:
-    """What thesis §7.2 watches besides the losses.
-
-    canvases: (T + 1, B, C, H, W) uint8; score: (T + 1, B); rewards, advantage: (T, B); real: (N, C, H, W) uint8.
-    """
-    painted, pictures = canvases[-1].float() / 255, real.float() / 255
+def describe(score: Tensor, rewards: Tensor, advantage: Tensor) -> dict[str, float]:
+    """What thesis §7.2 watches besides the losses. score: (T + 1, B); rewards, advantage: (T, B)."""
     # D of each frame of the episode in units of the spread over finished paintings, 0 at the end.
     frames = (score.mean(1) - score[-1].mean()) / (score[-1].std() + 1e-8)
     return {
         "reward/mean": rewards.sum(0).mean().item(),
         "reward/std": rewards.sum(0).std().item(),
         "advantage/std": advantage.std().item(),
-        "pixels/mean_gap": (painted.mean() - pictures.mean()).item(),
-        "pixels/std_gap": (painted.std() - pictures.std()).item(),
         **{f"d/frame_{t}": value for t, value in enumerate(frames.tolist())},
     }
+
+
+def pixel_statistics(canvases: Tensor) -> tuple[float, float]:
+    """The mean and the standard deviation of all values of (N, C, H, W) uint8, as 0..1."""
+    values = canvases.float() / 255
+    return values.mean().item(), values.std().item()
 
 
 def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> None:

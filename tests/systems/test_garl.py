@@ -16,7 +16,7 @@ from garl.errors import GarlError
 from garl.learners import ppo
 from garl.runs import load_checkpoint
 from garl.systems import garl as system
-from garl.systems.garl import Config, describe, load_agent, load_config, train
+from garl.systems.garl import Config, describe, load_agent, load_config, pixel_statistics, train
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -91,24 +91,24 @@ def test_metrics_hold_the_documented_figures(tiny_run: Path) -> None:
 
 
 def test_describe_by_hand() -> None:
-    canvases = torch.zeros(2, 3, 1, 1, 2, dtype=torch.uint8)  # T = 1, B = 3, H = 1, W = 2
-    canvases[-1, :, 0, 0, 0] = torch.tensor([51, 102, 153])
-    real = torch.tensor([[[[255, 0]]], [[[255, 255]]]], dtype=torch.uint8)
     score = torch.tensor([[1.0, 1.0, 4.0], [3.0, 5.0, 7.0]])  # means 2 and 5, spread of the last 2
     rewards, advantage = torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[-1.0, 0.0, 1.0]])
-    painted = torch.tensor([0.2, 0.4, 0.6, 0.0, 0.0, 0.0])
-    assert describe(canvases, score, rewards, advantage, real) == pytest.approx(
+    assert describe(score, rewards, advantage) == pytest.approx(
         {
             "reward/mean": 3.0,
-            "reward/std": 7**0.5,
+            "reward/std": torch.tensor([1.0, 2.0, 6.0]).std().item(),
             "advantage/std": 1.0,
-            "pixels/mean_gap": 0.2 - 0.75,
-            "pixels/std_gap": painted.std().item() - 0.5,
             "d/frame_0": -1.5,
             "d/frame_1": 0.0,
         },
         abs=1e-6,
     )
+
+
+def test_pixel_statistics_by_hand() -> None:
+    canvases = torch.tensor([[[[0, 51]], [[102, 255]]]], dtype=torch.uint8)
+    # 0, 0.2, 0.4, 1: mean 0.4, squared deviations 0.16 + 0.04 + 0 + 0.36 over 3
+    assert pixel_statistics(canvases) == pytest.approx((0.4, (0.56 / 3) ** 0.5), abs=1e-6)
 
 
 def test_the_kept_agent_has_the_averaged_weights(
