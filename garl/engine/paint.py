@@ -131,7 +131,7 @@ class StrokeCodec:
 
 
 class PreparedBrush:
-    """A brush packed for the kernels: parameters, and the texture's mip levels in one flat array."""
+    """A brush packed for the kernels: parameters, and the texture's mip levels in one flat array of words."""
 
     def __init__(self, brush: Brush) -> None:
         spec, jitter, post = brush.spec, brush.spec.dab.jitter, brush.spec.post_processing
@@ -162,20 +162,27 @@ class PreparedBrush:
         level[:] = texture if side == size else _resize(texture, side)
         flat, levels, reach, offset = [], [], [], 0
         while True:
-            bordered = np.pad(level, 1)
-            flat.append(bordered.ravel())
+            flat.append(_packed(level).ravel())
             levels.append((offset, level.shape[0]))
             reach.append(_reach(level))
-            offset += bordered.size
+            offset += len(flat[-1])
             if level.shape[0] == 1:
                 break
             half = level.shape[0] // 2
             level = level.reshape(half, 2, half, 2).mean((1, 3))
-        # One row of slack: bilinear reading touches the texel to the right of and below the last one.
-        slack = np.zeros(2 * (side + 3), np.float32)
-        self.texture = np.concatenate([*flat, slack]).astype(np.float32)
+        self.texture = np.concatenate(flat)
         self.levels = np.array(levels, np.int64)
         self.reach = np.array(reach, np.float64)
+
+
+def _packed(level: np.ndarray) -> np.ndarray:
+    """`level` (S, S), 0..1, as words (S + 2, S + 2) int32: a texel, its right neighbour, the two below, a byte each.
+
+    A border of zeros surrounds the level. A byte is as fine as texture files are.
+    """
+    texels = np.pad(np.rint(level * 255).astype(np.uint32), ((1, 2), (1, 2)))
+    right, below, both = texels[:-1, 1:], texels[1:, :-1], texels[1:, 1:]
+    return (texels[:-1, :-1] | right << 8 | below << 16 | both << 24).view(np.int32)
 
 
 def _reach(level: np.ndarray) -> float:
