@@ -254,7 +254,9 @@ def _bilinear(texture, at, fu, fv):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _stamp(layer, width, height, stride, r, g, b, cx, cy, diameter, cosine, sine, alpha, flow, texture, offset, side, reach):
+def _stamp(
+    layer, width, height, stride, r, g, b, cx, cy, diameter, cosine, sine, alpha, flow, texture, offset, side, reach
+):
     """Raise the layer by one dab centred on pixel coordinates (cx, cy).
 
     `layer` holds `height` rows of `stride` floats, of which `width` count; if it is four times as long, the planes
@@ -374,8 +376,8 @@ def _extent(a, b, c, is_curve):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, levels, reach):
-    """Paint one stroke (11,) onto one canvas (C, H, W) uint8."""
+def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, levels, reach, scratch):
+    """Paint one stroke (11,) onto one canvas (C, H, W) uint8; `scratch` is float32 with room for the layer."""
     height, width = canvas.shape[1] * scale, canvas.shape[2] * scale
     short = float(min(height, width))
     aspect_x, aspect_y = width / short, height / short
@@ -400,7 +402,9 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
     box_width, box_height = right - left, bottom - top
     stride = box_width + LANES
     tinted = brush[JITTER_COLOR] > 0.0 and kind != TRIANGLE
-    layer = np.zeros((4 if tinted else 1, box_height, stride), np.float32)
+    planes = 4 if tinted else 1
+    layer = scratch[: planes * box_height * stride].reshape(planes, box_height, stride)
+    layer[0] = 0.0
     for channel in range(1, layer.shape[0]):
         layer[channel] = stroke[5 + channel]  # a blur carries alpha to pixels that no dab has tinted
     alpha = layer[0]
@@ -461,13 +465,20 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
 
 
 @njit(cache=True, parallel=True)
-def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, texture, levels, reach):
+def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, texture, levels, reach, threads):
     """Paint one stroke onto each of B canvases, in place.
 
     canvas  (B, C, H, W) uint8       strokes  (B, 11) float32, see `garl.brush.geometry`
     seeds   (B,) int64               index    which stroke of the painting this is
     brush   (12,) float64            texture  int32 words of mip levels; levels (L, 2) int64: offset, side
     reach   (L,) float64: how far from its centre a level paints, in diameters
+    threads how many share the canvases; the picture does not depend on it
     """
-    for i in prange(canvas.shape[0]):
-        _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels, reach)
+    batch, _, height, width = canvas.shape
+    planes = 4 if brush[JITTER_COLOR] > 0.0 else 1
+    threads = min(batch, threads)
+    for thread in prange(threads):
+        # Allocated once: what is freed after every stroke may go back to the system, to come again page by page.
+        scratch = np.empty(planes * height * scale * (width * scale + LANES), np.float32)
+        for i in range(thread, batch, threads):
+            _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels, reach, scratch)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import numba
 import numpy as np
 from pydantic import Field, model_validator
 
@@ -226,6 +227,7 @@ def render_strokes(
         brush.texture,
         brush.levels,
         brush.reach,
+        numba.get_num_threads(),
     )
 
 
