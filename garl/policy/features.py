@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
         self.narrow = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + F.relu(self.narrow(F.relu(self.wide(x)))))
+        return F.relu_(x + F.relu_(self.narrow(F.relu_(self.wide(x)))))
 
 
 class SampleEncoder(nn.Module):
@@ -149,7 +149,7 @@ class FeatureExtractor(nn.Module):
             config.embed_action == "extractor",
             max_steps if embed_steps else 0,
         )
-        self.down = nn.Sequential(*(nn.Sequential(nn.Conv2d(c, c, 3, 2, 1), nn.ReLU()) for _ in range(3)))
+        self.down = nn.Sequential(*(nn.Sequential(nn.Conv2d(c, c, 3, 2, 1), nn.ReLU(inplace=True)) for _ in range(3)))
         self.blocks = nn.Sequential(*(ResidualBlock(c) for _ in range(config.blocks)))
         for _ in range(3):
             height, width = (height + 1) // 2, (width + 1) // 2
@@ -162,6 +162,6 @@ class FeatureExtractor(nn.Module):
         x = self.first(x)  # (N, c, H, W)
         condition = self.conditions(observation)
         if isinstance(condition, Tensor):
-            x = x + condition[:, :, None, None].to(x.dtype)
-        x = self.blocks(self.down(F.relu(x)))  # (N, c, H/8, W/8)
+            x.add_(condition[:, :, None, None])  # in place, as these are the largest activations by far
+        x = self.blocks(self.down(F.relu_(x)))  # (N, c, H/8, W/8)
         return F.relu(self.out(x.flatten(1)))
