@@ -18,21 +18,11 @@ import statistics
 import time
 from collections.abc import Callable
 
-import numba
 import numpy as np
-from engine import STEP, variant
 
-from garl.engine.paint import PreparedBrush, render_strokes
+from garl.bench import STEP, painting, random_strokes, variant
 
-STROKES, CANVASES, ROUNDS, EVENTS = 512, 16, 9, 20
-
-
-def random_strokes(rng: np.random.Generator) -> np.ndarray:
-    """(STROKES, 11) float32: random Bézier curves, radius 1/64 to 9/64 of the canvas."""
-    strokes = rng.uniform(0, 1, (STROKES, 11)).astype(np.float32)
-    strokes[:, 9] = 2 * rng.uniform(1 / 64, 9 / 64, STROKES)
-    strokes[:, 10] = 1.0
-    return strokes
+STROKES, ROUNDS, EVENTS = 512, 9, 20
 
 
 def curve(stroke: np.ndarray, n: int) -> np.ndarray:
@@ -40,17 +30,6 @@ def curve(stroke: np.ndarray, n: int) -> np.ndarray:
     s = np.linspace(0, 1, n)[:, None]
     start, control, end = stroke[:6].reshape(3, 2).astype(np.float64)
     return (1 - s) ** 2 * start + 2 * (1 - s) * s * control + s**2 * end
-
-
-def ours(strokes: np.ndarray, size: int, channels: int) -> Callable[[], None]:
-    brush, seeds = PreparedBrush(variant("oil", jitter={})), np.arange(CANVASES)
-    canvas = np.full((CANVASES, channels, size, size), 255, np.uint8)
-
-    def paint() -> None:
-        for index, batch in enumerate(strokes.reshape(-1, CANVASES, strokes.shape[1])):
-            render_strokes(canvas, batch, seeds, index, brush)
-
-    return paint
 
 
 class MyPaint:
@@ -138,12 +117,12 @@ def compare(title: str, one: Callable[[], None], other: Callable[[], None]) -> N
 
 
 def main() -> None:
-    numba.set_num_threads(1)
-    strokes = random_strokes(np.random.default_rng(0))
+    strokes, textured = random_strokes(STROKES), variant("oil", jitter={})
     for size in (64, 256):
-        compare(f"libmypaint, default brush, {size}²", ours(strokes, size, 3), mypaint(strokes, size))
+        compare(f"libmypaint, default brush, {size}²", painting(textured, size, STROKES), mypaint(strokes, size))
     for size in (64, 128):
-        compare(f"LearningToPaint's OpenCV circles, {size}²", ours(strokes, size, 1), circles(strokes, size))
+        grey = painting(textured, size, STROKES, channels=1)
+        compare(f"LearningToPaint's OpenCV circles, {size}²", grey, circles(strokes, size))
 
 
 if __name__ == "__main__":

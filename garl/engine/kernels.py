@@ -1,4 +1,4 @@
-"""Strokes to pixels on the CPU: one pass over each stroke's bounding box, parallel over canvases.
+"""Strokes to pixels on the CPU: one pass over each stroke's bounding box.
 
 How a stroke is drawn (`garl.engine.reference` says the same slowly, in NumPy):
 
@@ -27,7 +27,7 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import int32, njit, prange, types, uint64
+from numba import int32, njit, types, uint64
 from numba.extending import intrinsic
 
 from garl.brush.geometry import OPACITY, THICKNESS
@@ -464,21 +464,18 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
             _composite(box[channel], alpha, alpha, stroke[6 + channel], stroke[OPACITY])
 
 
-@njit(cache=True, parallel=True)
-def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, texture, levels, reach, threads):
+@njit(cache=True, nogil=True)
+def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, texture, levels, reach):
     """Paint one stroke onto each of B canvases, in place.
 
     canvas  (B, C, H, W) uint8       strokes  (B, 11) float32, see `garl.brush.geometry`
     seeds   (B,) int64               index    which stroke of the painting this is
     brush   (12,) float64            texture  int32 words of mip levels; levels (L, 2) int64: offset, side
     reach   (L,) float64: how far from its centre a level paints, in diameters
-    threads how many share the canvases; the picture does not depend on it
     """
-    batch, _, height, width = canvas.shape
+    _, _, height, width = canvas.shape
     planes = 4 if brush[JITTER_COLOR] > 0.0 else 1
-    threads = min(batch, threads)
-    for thread in prange(threads):
-        # Allocated once: what is freed after every stroke may go back to the system, to come again page by page.
-        scratch = np.empty(planes * height * scale * (width * scale + LANES), np.float32)
-        for i in range(thread, batch, threads):
-            _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels, reach, scratch)
+    # Allocated once: what is freed after every stroke may go back to the system, to come again page by page.
+    scratch = np.empty(planes * height * scale * (width * scale + LANES), np.float32)
+    for i in range(len(canvas)):
+        _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels, reach, scratch)
