@@ -117,19 +117,15 @@ def count_dabs(length, thickness, step):
 
 
 @njit(cache=True, error_model="numpy")
-def dab_place(kind, lengths, fraction, x0, y0, x1, y1, x2, y2):
-    """Place and tangent (x, y, dx, dy) at `fraction` of the way."""
+def dab_place(kind, lengths, segment, fraction, x0, y0, x1, y1, x2, y2):
+    """Place and tangent (segment, x, y, dx, dy) at `fraction` of the way, which lies in `segment` or behind it."""
     distance = fraction * lengths[SEGMENTS]
-    low, high = 0, SEGMENTS - 1  # find the first segment that ends at `distance` or behind it
-    while low < high:
-        middle = (low + high) // 2
-        if lengths[middle + 1] < distance:
-            low = middle + 1
-        else:
-            high = middle
-    piece = lengths[low + 1] - lengths[low]
-    within = min(1.0, (distance - lengths[low]) / piece) if piece > 0.0 else 0.0
-    return curve(kind, (low + within) / SEGMENTS, x0, y0, x1, y1, x2, y2)
+    while segment < SEGMENTS - 1 and lengths[segment + 1] < distance:
+        segment += 1
+    piece = lengths[segment + 1] - lengths[segment]
+    within = min(1.0, (distance - lengths[segment]) / piece) if piece > 0.0 else 0.0
+    x, y, dx, dy = curve(kind, (segment + within) / SEGMENTS, x0, y0, x1, y1, x2, y2)
+    return segment, x, y, dx, dy
 
 
 @njit(cache=True, error_model="numpy")
@@ -420,9 +416,10 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
         lengths = np.empty(SEGMENTS + 1)
         arc_lengths(kind, lengths, x0, y0, x1, y1, x2, y2)
         dabs = 1 if kind == POINT else count_dabs(lengths[SEGMENTS], thickness, brush[STEP])
+        segment = 0
         for dab in range(dabs):
             fraction = dab / (dabs - 1) if dabs > 1 else 0.0
-            x, y, dx, dy = dab_place(kind, lengths, fraction, x0, y0, x1, y1, x2, y2)
+            segment, x, y, dx, dy = dab_place(kind, lengths, segment, fraction, x0, y0, x1, y1, x2, y2)
             x += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 2)
             y += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 3)
             cosine, sine = dab_direction(follow, brush, dx, dy, seed, index, dab)
