@@ -163,6 +163,21 @@ def dab_color(brush, value, seed, index, dab, channel):
     return min(1.0, max(0.0, value + jitter(brush, JITTER_COLOR, seed, index, dab, 5 + channel)))
 
 
+@njit(cache=True, error_model="numpy")
+def dab_shape(
+    kind, follow, brush, lengths, segment, fraction, thickness, short, seed, index, dab, x0, y0, x1, y1, x2, y2
+):
+    """Segment, centre (x, y) and diameter in pixels, cosine, sine and opacity of a dab."""
+    segment, x, y, dx, dy = dab_place(kind, lengths, segment, fraction, x0, y0, x1, y1, x2, y2)
+    x += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 2)
+    y += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 3)
+    cosine, sine = dab_direction(follow, brush, dx, dy, seed, index, dab)
+    opacity = dab_opacity(brush, seed, index, dab)
+    pixels = dab_size(brush, thickness, fraction, seed, index, dab) * short
+    # A dab thinner than a pixel is drawn one pixel wide and as much fainter.
+    return segment, x * short, y * short, max(1.0, pixels), cosine, sine, opacity * min(1.0, pixels)
+
+
 @njit(cache=True)
 def mip_level(levels, pixels):
     """Which level a dab of this diameter reads."""
@@ -170,6 +185,30 @@ def mip_level(levels, pixels):
     while level < len(levels) - 1 and levels[level, 1] > TEXELS_PER_PIXEL * pixels:
         level += 1
     return level
+
+
+@njit(cache=True)
+def extent(a, b, c, is_curve):
+    """Smallest and largest coordinate of three points, or of the Bézier curve that they control."""
+    if not is_curve:
+        return min(a, b, c), max(a, b, c)
+    low, high = min(a, c), max(a, c)
+    if b < low or b > high:  # then the curve turns where its derivative vanishes
+        s = (a - b) / (a - 2.0 * b + c)
+        turn = (1.0 - s) * (1.0 - s) * a + 2.0 * (1.0 - s) * s * b + s * s * c
+        low, high = min(low, turn), max(high, turn)
+    return low, high
+
+
+@njit(cache=True)
+def reached(kind, brush, reach, thickness, short, x0, y0, x1, y1, x2, y2):
+    """The box (left, top, right, bottom) in pixels that a stroke can touch."""
+    largest = max(brush[START_SCALE], brush[END_SCALE]) * (1.0 + brush[JITTER_SCALE])
+    spread = 0.0 if kind == TRIANGLE else largest * reach[0] + brush[JITTER_POSITION]
+    margin = thickness * (spread + 3.0 * brush[BLUR]) * short + 2.0  # a coarse mip level reaches 2 pixels farther
+    x_low, x_high = extent(x0, x1, x2, kind == BEZIER)
+    y_low, y_high = extent(y0, y1, y2, kind == BEZIER)
+    return x_low * short - margin, y_low * short - margin, x_high * short + margin, y_high * short + margin
 
 
 @njit(cache=True, error_model="numpy")
@@ -186,6 +225,15 @@ def grain(noise, top, left, y, x, short, seed, index):
     cell_y = int((top + y + 0.5) / short * NOISE_CELLS)
     cell_x = int((left + x + 0.5) / short * NOISE_CELLS)
     return 1.0 - noise * uniform(seed, index, cell_y * 65536 + cell_x, 0)
+
+
+@njit(cache=True, inline="always")
+def bilinear(four, fu, fv):
+    """The texture, 0..255, `fu` to the right of a texel and `fv` below it; the word `four` holds it and three more."""
+    a, b = np.float32(four & int32(255)), np.float32((four >> int32(8)) & int32(255))
+    c, d = np.float32((four >> int32(16)) & int32(255)), np.float32((four >> int32(24)) & int32(255))
+    above, below = a + (b - a) * fu, c + (d - c) * fu
+    return above + (below - above) * fv
 
 
 # Memory access for the loop along a row. LLVM vectorises it only if it knows that texture and layer do not overlap,
@@ -239,16 +287,6 @@ def _put(typing_context, layer, index, value):
     return types.void(layer, index, layer.dtype), generate
 
 
-@njit(cache=True, inline="always")
-def _bilinear(texture, at, fu, fv):
-    """The texture, 0..255, `fu` to the right of texel `at` and `fv` below it; a word holds the four texels."""
-    four = _texel(texture, at)
-    a, b = np.float32(four & int32(255)), np.float32((four >> int32(8)) & int32(255))
-    c, d = np.float32((four >> int32(16)) & int32(255)), np.float32((four >> int32(24)) & int32(255))
-    above, below = a + (b - a) * fu, c + (d - c) * fu
-    return above + (below - above) * fv
-
-
 @njit(cache=True, fastmath=True, error_model="numpy")
 def _stamp(
     layer, width, height, stride, r, g, b, cx, cy, diameter, cosine, sine, alpha, flow, texture, offset, side, reach
@@ -285,7 +323,8 @@ def _stamp(
             uu = min(max(u + step_u * steps, zero), last_texel)
             vv = min(max(v + step_v * steps, zero), last_texel)
             iu, iv = int32(uu), int32(vv)
-            t = _bilinear(level, int32(iv * row + iu), uu - np.float32(iu), vv - np.float32(iv)) * strength
+            four = _texel(level, int32(iv * row + iu))
+            t = bilinear(four, uu - np.float32(iu), vv - np.float32(iv)) * strength
             at = start + x
             old = _get(layer, at)
             _put(layer, at, old + flow * max(zero, t - old))
@@ -358,19 +397,6 @@ def _composite(canvas, alpha, paint, value, opacity):
             row[x] = np.uint8(int32(np.float32(row[x]) * (one - opacity * a[x]) + value * p[x] + half))
 
 
-@njit(cache=True)
-def _extent(a, b, c, is_curve):
-    """Smallest and largest coordinate of three points, or of the Bézier curve that they control."""
-    if not is_curve:
-        return min(a, b, c), max(a, b, c)
-    low, high = min(a, c), max(a, c)
-    if b < low or b > high:  # then the curve turns where its derivative vanishes
-        s = (a - b) / (a - 2.0 * b + c)
-        turn = (1.0 - s) * (1.0 - s) * a + 2.0 * (1.0 - s) * s * b + s * s * c
-        low, high = min(low, turn), max(high, turn)
-    return low, high
-
-
 @njit(cache=True, fastmath=True, error_model="numpy")
 def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, levels, reach, scratch):
     """Paint one stroke (11,) onto one canvas (C, H, W) uint8; `scratch` is float32 with room for the layer."""
@@ -384,15 +410,10 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
     x2, y2 = stroke[4] * aspect_x, stroke[5] * aspect_y
 
     # The box that the stroke can touch, at multiples of `scale`.
-    largest = max(brush[START_SCALE], brush[END_SCALE]) * (1.0 + brush[JITTER_SCALE])
-    spread = 0.0 if kind == TRIANGLE else largest * reach[0] + brush[JITTER_POSITION]
-    margin = thickness * (spread + 3.0 * brush[BLUR]) * short + 2.0  # a coarse mip level reaches 2 pixels farther
-    x_low, x_high = _extent(x0, x1, x2, kind == BEZIER)
-    y_low, y_high = _extent(y0, y1, y2, kind == BEZIER)
-    left = max(0, int((x_low * short - margin) // scale) * scale)
-    top = max(0, int((y_low * short - margin) // scale) * scale)
-    right = min(width, int((x_high * short + margin) // scale + 1) * scale)
-    bottom = min(height, int((y_high * short + margin) // scale + 1) * scale)
+    x_low, y_low, x_high, y_high = reached(kind, brush, reach, thickness, short, x0, y0, x1, y1, x2, y2)
+    left, top = max(0, int(x_low // scale) * scale), max(0, int(y_low // scale) * scale)
+    right = min(width, int(x_high // scale + 1) * scale)
+    bottom = min(height, int(y_high // scale + 1) * scale)
     if right <= left or bottom <= top:
         return
     box_width, box_height = right - left, bottom - top
@@ -419,14 +440,10 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
         segment = 0
         for dab in range(dabs):
             fraction = dab / (dabs - 1) if dabs > 1 else 0.0
-            segment, x, y, dx, dy = dab_place(kind, lengths, segment, fraction, x0, y0, x1, y1, x2, y2)
-            x += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 2)
-            y += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 3)
-            cosine, sine = dab_direction(follow, brush, dx, dy, seed, index, dab)
-            opacity = dab_opacity(brush, seed, index, dab)
-            # A dab thinner than a pixel is drawn one pixel wide and as much fainter.
-            pixels = dab_size(brush, thickness, fraction, seed, index, dab) * short
-            opacity, pixels = opacity * min(1.0, pixels), max(1.0, pixels)
+            segment, x, y, pixels, cosine, sine, opacity = dab_shape(
+                kind, follow, brush, lengths, segment, fraction, thickness, short, seed, index, dab,
+                x0, y0, x1, y1, x2, y2,
+            )  # fmt: skip
             red = green = blue = 0.0
             if tinted:
                 red = dab_color(brush, stroke[6], seed, index, dab, 0)
@@ -434,7 +451,7 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
                 blue = dab_color(brush, stroke[8], seed, index, dab, 2)
             level = mip_level(levels, pixels)
             _stamp(
-                flat, box_width, box_height, stride, red, green, blue, x * short - left, y * short - top, pixels,
+                flat, box_width, box_height, stride, red, green, blue, x - left, y - top, pixels,
                 cosine, sine, opacity, brush[FLOW], texture, levels[level, 0], levels[level, 1], reach[level],
             )  # fmt: skip
 
