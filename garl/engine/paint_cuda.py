@@ -55,7 +55,7 @@ LAYER_BYTES = 1 << 28
 
 # With 64 registers a thread four blocks share a multiprocessor, with as many as the compiler would take only one.
 # The simulator has no such option.
-REGISTERS = {} if config.ENABLE_CUDASIM else {"max_registers": 64}
+REGISTERS = {} if config.ENABLE_CUDASIM else {"max_registers": 64}  # type: ignore[attr-defined]
 
 # Rows of the table of dabs in shared memory.
 X, Y, RADIUS_SQUARED, STEP_U, STEP_V, STRENGTH, RED, GREEN, BLUE = range(9)
