@@ -59,13 +59,13 @@ def test_each_canvas_is_the_engines_picture_of_the_action_before_it() -> None:
     rollout, _, _ = run()
     engine = PaintEngine(PAINT)
     canvas = engine.reset(BATCH, np.random.default_rng(0))
-    engine.seeds = rollout.seeds.numpy()
+    engine.seeds = rollout.seeds
     assert (rollout.canvases[0] == 255).all()
     for t in range(STEPS):
-        canvas = engine.apply(canvas, rollout.action[t].numpy())
-        np.testing.assert_array_equal(rollout.canvases[t + 1].numpy(), canvas)
+        canvas = engine.apply(canvas, rollout.action[t])
+        assert torch.equal(rollout.canvases[t + 1], canvas)
         assert (rollout.canvases[t + 1] != rollout.canvases[t]).any()
-    np.testing.assert_array_equal(rollout.final.numpy(), canvas)
+    assert torch.equal(rollout.final, canvas)
 
 
 def test_strokes_and_seeds_paint_the_same_pictures() -> None:

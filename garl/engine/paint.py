@@ -1,23 +1,28 @@
-"""The brush engine on the CPU: bins → physical strokes (`StrokeCodec`) → pixels (`render_strokes`).
+"""The brush engine: bins → physical strokes (`StrokeCodec`) → pixels (`render_strokes`).
 
     engine = PaintEngine(PaintConfig(height=64, width=64, channels=3, brush="splatter", color_channels=3))
     canvas = engine.reset(16, np.random.default_rng(0))                   # (16, 3, 64, 64) uint8
     canvas = engine.apply(canvas, actions)                                # (16, D) int64, see engine.action_spec
 
-Source: thesis §4 and A.1 (PaintGym). The pixels are drawn in `garl.engine.kernels`.
+Source: thesis §4 and A.1 (PaintGym). The pixels are drawn in `garl.engine.kernels` and, where the canvases lie on a
+GPU, in `garl.engine.paint_cuda`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from garl.brush.geometry import COLOR, OPACITY, POINTS_PER_TYPE, STROKE_SIZE, THICKNESS
+from garl.brush.geometry import POINTS_PER_TYPE, STROKE_SIZE
 from garl.brush.spec import Brush, load_brush
 from garl.engine import kernels
 from garl.errors import GarlError
@@ -74,12 +79,11 @@ class PaintConfig(Settings):
         return self
 
 
-def hsv_to_rgb(hsv: np.ndarray) -> np.ndarray:
+def hsv_to_rgb(hsv: Tensor) -> Tensor:
     """(…, 3) hue, saturation, value in 0..1 → (…, 3) red, green, blue in 0..1 (Smith 1978, the hexcone)."""
-    hue, saturation, value = hsv[..., 0:1], hsv[..., 1:2], hsv[..., 2:3]
-    offset = np.array([5.0, 3.0, 1.0], hsv.dtype)
-    k = (offset + hue * 6.0) % 6.0
-    return value * (1.0 - saturation * np.clip(np.minimum(k, 4.0 - k), 0.0, 1.0))
+    hue, saturation, value = hsv.unbind(-1)
+    k = torch.stack([(offset + hue * 6.0) % 6.0 for offset in (5.0, 3.0, 1.0)], -1)
+    return value[..., None] * (1.0 - saturation[..., None] * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0))
 
 
 class StrokeCodec:
@@ -102,33 +106,31 @@ class StrokeCodec:
             spec.append(Scalar("opacity", config.bins, control.min_opacity, control.max_opacity))
         self.action_spec: ActionSpec = tuple(spec)
 
-    def decode(self, action: np.ndarray, pen: np.ndarray) -> np.ndarray:
+    def decode(self, action: Tensor, pen: Tensor) -> Tensor:
         """Physical strokes (B, 11) float32 of actions (B, D) int64; `pen` (B, 2) is where the last ones ended."""
         config = self.config
-        strokes = np.empty((len(action), STROKE_SIZE), np.float32)
-        places: list[np.ndarray] = [pen] if config.contiguous else []
-        scalars: dict[str, np.ndarray] = {}
-        for column, dimension in zip(action.T, self.action_spec, strict=True):
+        places = [pen.double()] if config.contiguous else []
+        scalars: dict[str, Tensor] = {}
+        for column, dimension in zip(action.unbind(1), self.action_spec, strict=True):
             if isinstance(dimension, Location):
-                row, col = np.divmod(column, dimension.grid)
-                places.append((np.stack([col, row], 1) + 0.5) / dimension.grid)
+                row, col = column // dimension.grid, column % dimension.grid
+                places.append((torch.stack([col, row], 1).double() + 0.5) / dimension.grid)
             elif isinstance(dimension, Scalar):
-                scalars[dimension.name] = (
-                    dimension.low + column * (dimension.high - dimension.low) / (dimension.n - 1)
-                )  # fmt: skip
+                span = dimension.high - dimension.low
+                scalars[dimension.name] = dimension.low + column.double() * span / (dimension.n - 1)
         places += [places[-1]] * (3 - len(places))
-        strokes[:, :6] = np.concatenate(places, 1)
+        constant = places[0].new_ones(len(action))
         if config.color_channels == 3:
             names = ("hue", "saturation", "value") if config.hsv else ("red", "green", "blue")
-            color = np.stack([scalars[name] for name in names], 1)
-            strokes[:, COLOR] = hsv_to_rgb(color) if config.hsv else color
+            color = torch.stack([scalars[name] for name in names], 1)
+            color = hsv_to_rgb(color) if config.hsv else color
         else:
-            strokes[:, COLOR] = scalars["grey"][:, None] if config.color_channels else 1.0
-        strokes[:, THICKNESS] = scalars.get("thickness", self.default_thickness)
-        strokes[:, OPACITY] = scalars.get("opacity", self.default_opacity)
-        return strokes
+            color = scalars.get("grey", constant)[:, None].expand(-1, 3)
+        thickness = scalars.get("thickness", constant * self.default_thickness)
+        opacity = scalars.get("opacity", constant * self.default_opacity)
+        return torch.cat([*places, color, thickness[:, None], opacity[:, None]], 1).float()
 
-    def pen(self, strokes: np.ndarray) -> np.ndarray:
+    def pen(self, strokes: Tensor) -> Tensor:
         """Where strokes (B, 11) end, (B, 2): the last point that the stroke type reads."""
         return strokes[:, 2 * self.points - 2 : 2 * self.points]
 
@@ -258,6 +260,10 @@ def render_strokes(
             helper.result()
 
 
+def _render_tensors(canvas: Tensor, strokes: Tensor, seeds: Tensor, index: int, **settings: Any) -> None:
+    render_strokes(canvas.numpy(), strokes.numpy(), seeds.numpy(), index, **settings)
+
+
 def blank(config: PaintConfig, n: int) -> np.ndarray:
     """`n` empty canvases, (n, C, H, W) uint8."""
     canvas = np.empty((n, config.channels, config.height, config.width), np.uint8)
@@ -265,40 +271,66 @@ def blank(config: PaintConfig, n: int) -> np.ndarray:
     return canvas
 
 
-class PaintEngine:
-    """Applies one stroke per canvas and call; remembers where each pen stands and what it has painted."""
+def choose_paint_device(device: torch.device) -> torch.device:
+    """Where strokes are drawn for networks on `device`: there, or on the CPU if a GPU's kernels cannot be compiled."""
+    from numba import cuda  # looks for a driver: not before somebody asks
 
-    def __init__(self, config: PaintConfig, brush: Brush | None = None, threads: int = CORES) -> None:
-        self.config, self.threads = config, threads
+    if device.type == "cuda" and not cuda.is_available():
+        print("strokes are drawn on the CPU: for those on the GPU, pip install 'garl[cuda]'", file=sys.stderr)
+        return torch.device("cpu")
+    return device
+
+
+class PaintEngine:
+    """Applies one stroke per canvas and call; remembers where each pen stands and what it has painted.
+
+    All that it takes and returns lies on `device`; on a GPU, nothing here waits for it.
+    """
+
+    def __init__(
+        self,
+        config: PaintConfig,
+        brush: Brush | None = None,
+        threads: int = CORES,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.threads, self.device = config, threads, torch.device(device)
         self.brush = brush or load_brush(config.brush)
         self.codec = StrokeCodec(config, self.brush)
         self.prepared = PreparedBrush(self.brush)
-        self.seeds = np.empty(0, np.int64)  # (B,), one for each painting
-        self._pen = np.empty((0, 2), np.float32)
-        self._painted: list[np.ndarray] = []
+        self.seeds = torch.empty(0, dtype=torch.int64)  # (B,), one for each painting
+        self._blank = torch.from_numpy(blank(config, 1)).to(self.device)
+        self._pen = torch.empty(0, 2)
+        self._painted: list[Tensor] = []
+        if self.device.type == "cuda":
+            from garl.engine import paint_cuda  # compiles for a GPU: only where there is one
+
+            self._draw = partial(paint_cuda.render_strokes, brush=paint_cuda.CudaBrush(self.prepared, self.device))
+        else:
+            self._draw = partial(_render_tensors, brush=self.prepared, threads=threads)
 
     @property
     def action_spec(self) -> ActionSpec:
         return self.codec.action_spec
 
-    def reset(self, n: int, rng: np.random.Generator) -> np.ndarray:
+    def reset(self, n: int, rng: np.random.Generator) -> Tensor:
         """Start `n` paintings; returns their blank canvases (n, C, H, W) uint8."""
-        self.seeds = rng.integers(0, 2**62, n)
-        self._pen = np.full((n, 2), 0.5, np.float32)
+        self.seeds = torch.from_numpy(rng.integers(0, 2**62, n)).to(self.device, non_blocking=True)
+        self._pen = torch.full((n, 2), 0.5, device=self.device)
         self._painted = []
-        return blank(self.config, n)
+        return self._blank.repeat(n, 1, 1, 1)
 
-    def apply(self, canvas: np.ndarray, action: np.ndarray) -> np.ndarray:
+    def apply(self, canvas: Tensor, action: Tensor) -> Tensor:
         """New canvases (B, C, H, W): `canvas` with the strokes of `action` (B, D) int64 painted on."""
         strokes = self.codec.decode(action, self._pen)
         self._pen = self.codec.pen(strokes)
-        canvas = canvas.copy()
-        index, scale = len(self._painted), self.config.render_scale
-        render_strokes(canvas, strokes, self.seeds, index, self.prepared, scale, self.threads)
+        canvas = canvas.clone()
+        self._draw(canvas, strokes, self.seeds, len(self._painted), render_scale=self.config.render_scale)
         self._painted.append(strokes)
         return canvas
 
     @property
-    def painted(self) -> np.ndarray:
+    def painted(self) -> Tensor:
         """The strokes since the last reset, (B, T, 11) float32."""
-        return np.stack(self._painted, 1) if self._painted else np.empty((len(self.seeds), 0, STROKE_SIZE), np.float32)
+        empty = torch.empty(len(self.seeds), 0, STROKE_SIZE, device=self.device)
+        return torch.stack(self._painted, 1) if self._painted else empty

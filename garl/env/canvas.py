@@ -7,9 +7,12 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from torch import Tensor
 
+from garl.brush.geometry import STROKE_SIZE
 from garl.engine.base import Engine
 from garl.engine.paint import PaintConfig, PaintEngine
 from garl.errors import GarlError
@@ -28,6 +31,8 @@ class PaintEnv(gym.vector.VectorEnv):
 
     `reward` may be set at any time; `on_finished` is called with each batch of finished canvases (B, C, H, W).
     The infos of the last step of an episode hold its strokes: "strokes" (B, T, 11) float32 and "seeds" (B,).
+
+    `begin` and `paint` are what `reset` and `step` do, in tensors that stay on the engine's device.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (the Gymnasium contract)
@@ -59,16 +64,32 @@ class PaintEnv(gym.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.painted = -1  # strokes since the last reset; −1: never reset
-        self.canvas = np.zeros((num_envs, *shape), np.uint8)
+        self.canvas = torch.zeros((num_envs, *shape), dtype=torch.uint8)  # (B, C, H, W), on the engine's device
+
+    def begin(self) -> Tensor:
+        """Start an episode: blank canvases (B, C, H, W) uint8."""
+        self.canvas = self.engine.reset(self.num_envs, self.np_random)
+        self.painted = 0
+        return self.canvas
+
+    def paint(self, actions: Tensor) -> Tensor:
+        """The canvases (B, C, H, W) uint8 after the strokes of `actions` (B, D) int64."""
+        self.canvas = self.engine.apply(self.canvas, actions.to(self.engine.device))
+        self.painted += 1
+        return self.canvas
+
+    def strokes_and_seeds(self) -> tuple[Tensor, Tensor]:
+        """The episode's strokes (B, T, 11) float32 and seeds (B,) int64; an engine without brush has none: zeros."""
+        if isinstance(self.engine, PaintEngine):
+            return self.engine.painted, self.engine.seeds
+        return torch.zeros(self.num_envs, self.painted, STROKE_SIZE), torch.zeros(self.num_envs, dtype=torch.int64)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Blank canvases (B, C, H, W). With a seed the episodes that follow are determined, jitter included."""
         super().reset(seed=seed[0] if isinstance(seed, list) else seed)
-        self.canvas = self.engine.reset(self.num_envs, self.np_random)
-        self.painted = 0
-        return self.canvas, {}
+        return self.begin().numpy(force=True), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         if self.painted < 0:
@@ -79,20 +100,20 @@ class PaintEnv(gym.vector.VectorEnv):
             return canvas, np.zeros(self.num_envs), no, no.copy(), info
         actions = np.asarray(actions)
         assert actions.shape == self.action_space.shape, f"actions must be {self.action_space.shape}"
-        self.canvas = self.engine.apply(self.canvas, actions)
-        self.painted += 1
+        canvas = self.paint(torch.from_numpy(actions)).numpy(force=True)
         last = self.painted == self.strokes
         reward = np.zeros(self.num_envs)
         if self.reward is not None:
-            reward = np.asarray(self.reward(self.canvas, last), np.float64)
+            reward = np.asarray(self.reward(canvas, last), np.float64)
         info = {}
         if last:
             if self.on_finished is not None:
-                self.on_finished(self.canvas)
-            if isinstance(self.engine, PaintEngine):
-                info = {"strokes": self.engine.painted, "seeds": self.engine.seeds.copy()}
-        return self.canvas, reward, np.full(self.num_envs, last), np.zeros(self.num_envs, bool), info
+                self.on_finished(canvas)
+            strokes, seeds = self.strokes_and_seeds()
+            info = {"strokes": strokes.numpy(force=True), "seeds": seeds.numpy(force=True)}
+        return canvas, reward, np.full(self.num_envs, last), np.zeros(self.num_envs, bool), info
 
     def render(self) -> tuple[np.ndarray, ...]:
         """Each canvas as (H, W, 3) uint8."""
-        return tuple(np.broadcast_to(c.transpose(1, 2, 0), (*c.shape[1:], 3)).copy() for c in self.canvas)
+        canvases = self.canvas.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+        return tuple(canvas.numpy(force=True).copy() for canvas in canvases)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ def codec(brush: str, **settings: Any) -> StrokeCodec:
 
 
 def decoded(codec: StrokeCodec, *action: int, pen: tuple[float, float] = (0.5, 0.5)) -> np.ndarray:
-    return codec.decode(np.array([action]), np.array([pen], np.float32))[0]
+    return codec.decode(torch.tensor([action]), torch.tensor([pen]))[0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,8 @@ def test_colors() -> None:
 
 
 def test_hsv_agrees_with_colorsys() -> None:
-    colors = np.array(list(itertools.product(np.linspace(0, 1, 13), (0, 0.3, 1), (0, 0.6, 1))))
-    np.testing.assert_allclose(hsv_to_rgb(colors), [colorsys.hsv_to_rgb(*color) for color in colors], atol=1e-12)
+    colors = torch.tensor(list(itertools.product(np.linspace(0, 1, 13), (0, 0.3, 1), (0, 0.6, 1))), dtype=torch.float64)
+    np.testing.assert_allclose(hsv_to_rgb(colors), [colorsys.hsv_to_rgb(*color) for color in colors.tolist()], atol=1e-12)
 
 
 @pytest.mark.parametrize(("brush", "locations"), [("line", 1), ("splatter", 2), ("triangle", 2)])
@@ -93,8 +94,8 @@ def test_contiguous_strokes_start_where_the_last_one_ended(brush: str, locations
     engine = PaintEngine(config)
     canvas = engine.reset(2, np.random.default_rng(0))
     scalars = [0] * (len(engine.action_spec) - locations)
-    canvas = engine.apply(canvas, np.array([[5] * (locations - 1) + [6, *scalars], [1] * locations + scalars]))
-    engine.apply(canvas, np.array([[9] * locations + scalars, [2] * locations + scalars]))
+    canvas = engine.apply(canvas, torch.tensor([[5] * (locations - 1) + [6, *scalars], [1] * locations + scalars]))
+    engine.apply(canvas, torch.tensor([[9] * locations + scalars, [2] * locations + scalars]))
     starts, end = engine.painted[:, :, :2], slice(2 * locations, 2 * locations + 2)
     np.testing.assert_allclose(starts[:, 0], 0.5)
     np.testing.assert_allclose(starts[:, 1], [[2.5 / 4, 1.5 / 4], [1.5 / 4, 0.5 / 4]])
@@ -106,7 +107,7 @@ def test_reset_puts_the_pen_back_and_forgets_the_strokes() -> None:
     for _ in range(2):
         canvas = engine.reset(3, np.random.default_rng(0))
         assert engine.painted.shape == (3, 0, 11)
-        engine.apply(canvas, np.full((3, 3), 7))
+        engine.apply(canvas, torch.full((3, 3), 7))
         np.testing.assert_allclose(engine.painted[:, 0, :2], 0.5)
         assert engine.painted.shape == (3, 1, 11)
 
@@ -116,9 +117,9 @@ def test_apply_leaves_its_argument_alone() -> None:
         PaintConfig(height=10, width=14, channels=1, color_channels=0, background=(20,), brush="point")
     )
     before = engine.reset(2, np.random.default_rng(0))
-    after = engine.apply(before, np.array([[33, 15, 15], [700, 15, 15]]))
+    after = engine.apply(before, torch.tensor([[33, 15, 15], [700, 15, 15]]))
     assert (before == 20).all()
-    assert (after.reshape(2, -1).max(1) == 255).all()
+    assert (after.flatten(1).amax(1) == 255).all()
 
 
 def test_background() -> None:
