@@ -42,6 +42,9 @@ NOISE_CELLS = 256.0
 """Grain of `noise`: cells per shorter side, so that it does not change with the resolution."""
 LANES = 8
 """Pixels that a row of a dab is rounded up to: a SIMD vector, or half of one."""
+SQUARE = 8.0
+"""Dabs up to this radius, in pixels, are drawn over their bounding square: rows of one length cost less than fewer
+pixels save."""
 
 # Columns of the brush's float parameters, as `garl.engine.paint` packs them.
 (
@@ -311,7 +314,7 @@ def _stamp(
     y_last = min(height - 1, int(math.floor(cy + radius - 0.5)))
     for y in range(y_first, y_last + 1):
         dy = y + 0.5 - cy
-        half = math.sqrt(max(0.0, radius * radius - dy * dy))
+        half = math.sqrt(max(0.0, radius * radius - dy * dy)) if radius > SQUARE else radius
         first = int(max(0.0, cx - half + 0.5))
         last = int(min(float(width), cx + half + 0.5))
         dx = first + 0.5 - cx
