@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,20 +35,22 @@ class FakeMemory:
         else:
             draw = (torch.rand(len(paintings), generator=generator, dtype=torch.float64) * (order + 1)).long()
             slots = torch.where(order < self.capacity, order, draw)
-        kept = slots < self.capacity
-        # One after another where a slot is drawn twice: the later painting stays.
-        last = {int(slot): i for i, slot in enumerate(slots) if kept[i]}
-        # int64 must be said: a full reservoir may keep none of a batch, and an empty list becomes float32.
-        where = torch.tensor(list(last), dtype=torch.int64, device=paintings.device)
-        chosen = torch.tensor(list(last.values()), dtype=torch.int64, device=paintings.device)
-        self.images[where] = paintings[chosen]
+        # Where a slot is drawn twice, the later painting stays.
+        where, from_the_end = np.unique(slots.numpy()[::-1], return_index=True)
+        kept = where < self.capacity
+        source = len(paintings) - 1 - from_the_end[kept]
+        self.images[self._index(where[kept])] = paintings[self._index(source)]
         self.seen += len(paintings)
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
         """(n, C, H, W) uint8, uniform with replacement over what is kept."""
         assert self.images is not None, "the memory is empty"
-        index = torch.randint(len(self), (n,), generator=generator)
-        return self.images[index.to(self.images.device)]
+        return self.images[self._index(torch.randint(len(self), (n,), generator=generator).numpy())]
+
+    def _index(self, numbers: np.ndarray) -> Tensor:
+        """Numbers drawn on the CPU, where the paintings are; a GPU is not waited for."""
+        assert self.images is not None
+        return torch.from_numpy(numbers).to(self.images.device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Tensor]:
         images = self.images[: len(self)] if self.images is not None else torch.empty(0, dtype=torch.uint8)
