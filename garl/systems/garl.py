@@ -27,7 +27,7 @@ from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary, AdversaryConfig
 from garl.brush.spec import Brush, load_brush
 from garl.data.images import Images, load
-from garl.engine.paint import PaintConfig, PaintEngine
+from garl.engine.paint import PaintConfig, PaintEngine, choose_paint_device
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.evaluate.frechet import frechet_distance
@@ -72,7 +72,7 @@ class Config(Settings):
     seed: int = Field(0, ge=0)
     """Same seed, same machine, same budget in steps or episodes: same run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the networks run."""
+    """Where the networks run and, on a GPU with garl[cuda], the strokes are drawn."""
     threads: int = Field(0, ge=0)
     """CPU threads of the networks; 0: one per core. Small networks gain nothing from more than one, and lose much
     when something else keeps a core busy."""
@@ -160,9 +160,11 @@ def load_images(config: Config, split: str = "train") -> Images:
     return load(config.data, size=size, channels=paint.channels, label=config.label, split=split, invert=config.invert)
 
 
-def make_env(config: Config, canvases: int, brush: Brush | None = None) -> PaintEnv:
-    """`canvases` blank canvases under `brush`, or the configured one."""
-    return PaintEnv(canvases, PaintEngine(config.paint, brush), config.strokes)
+def make_env(
+    config: Config, canvases: int, brush: Brush | None = None, device: torch.device | str = "cpu"
+) -> PaintEnv:
+    """`canvases` blank canvases under `brush`, or the configured one; strokes are drawn on `device`."""
+    return PaintEnv(canvases, PaintEngine(config.paint, brush, device=device), config.strokes)
 
 
 def make_policy(config: Config, env: PaintEnv) -> ActorCritic:
@@ -198,8 +200,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     sampler = torch.Generator(device).manual_seed(config.seed)  # the policy's
     tensors, meta = load_checkpoint(out) if resume else ({}, {})
     brush = Brush.from_dict(meta["brush"]) if resume else load_brush(config.paint.brush)
-    compile_engine(make_env(config, 1, brush))
-    env = make_env(config, config.envs, brush)
+    paint_device = choose_paint_device(device)
+    compile_engine(make_env(config, 1, brush, paint_device))
+    env = make_env(config, config.envs, brush, paint_device)
     env.reset(seed=config.seed)
     policy = make_policy(config, env).to(device)
     average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
