@@ -84,7 +84,7 @@ class Adversary:
         loss = wasserstein(d_real, d_fake) if config.loss == "wgan" else minimax(d_real, d_fake, config.label_smoothing)
         metrics = {"d/loss": loss.detach(), "d/real": d_real.detach().mean(), "d/fake": d_fake.detach().mean()}
         if config.loss == "wgan" and config.gradient_penalty:
-            mix = torch.rand(n, 1, 1, 1, generator=generator).to(real.device)
+            mix = torch.rand(n, 1, 1, 1, generator=generator).to(real.device, non_blocking=True)
             penalty = gradient_penalty(self.network, real, fake, mix)
             metrics["d/penalty"] = penalty.detach()
             loss = loss + config.gradient_penalty * penalty

@@ -160,9 +160,7 @@ def load_images(config: Config, split: str = "train") -> Images:
     return load(config.data, size=size, channels=paint.channels, label=config.label, split=split, invert=config.invert)
 
 
-def make_env(
-    config: Config, canvases: int, brush: Brush | None = None, device: torch.device | str = "cpu"
-) -> PaintEnv:
+def make_env(config: Config, canvases: int, brush: Brush | None = None, device: torch.device | str = "cpu") -> PaintEnv:
     """`canvases` blank canvases under `brush`, or the configured one; strokes are drawn on `device`."""
     return PaintEnv(canvases, PaintEngine(config.paint, brush, device=device), config.strokes)
 
@@ -192,7 +190,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     report(images)
     judge = load_judge()
     real = images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0))
-    real_features, real_pixels = judge.features(real), pixel_statistics(real)
+    real_features, real_pixels = judge.features(real), [value.item() for value in pixel_statistics(real)]
 
     # The agent, its world and its adversary.
     torch.manual_seed(config.seed)
@@ -238,7 +236,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         if len(tensors["sampler"]) == len(sampler.get_state()):  # else the run moves between CPU and GPU
             sampler.set_state(tensors["sampler"])
         torch.set_rng_state(tensors["dropout"])
-        recent.extend(tensors["recent"].split(config.envs) if len(tensors["recent"]) else ())
+        recent.extend(tensors["recent"].to(device).split(config.envs) if len(tensors["recent"]) else ())
         env.np_random.bit_generator.state = meta["env"]
         cycle, seconds = meta["cycle"], meta["seconds"]
         run.rewind(cycle)
@@ -253,7 +251,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
             # One cycle of the method (fig. 6.1).
             marks = [time.perf_counter()]
-            noise = draw_noise(config, config.envs, generator).to(device)
+            noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
             rollout = collect(env, policy, noise, sampler, precision)  # (T, B, …)
             marks.append(time.perf_counter())
             score = adversary.score(rollout.canvases.flatten(0, 1)).view(config.strokes + 1, config.envs)
@@ -270,32 +268,36 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 memory.seen = 0  # on-policy: forget the cycles before
             memory.add(rollout.final, generator)
             for _ in range(updates):
-                pictures = images.batch(config.adversary.batch_size, generator).to(device)
+                pictures = images.batch(config.adversary.batch_size, generator).to(device, non_blocking=True)
                 fake = memory.batch(config.adversary.batch_size, generator)
                 metrics |= adversary.update(pictures, fake, generator)
             marks.append(time.perf_counter())
 
             # What it came to.
             cycle += 1
-            seconds = time.monotonic() - started
-            recent.append(rollout.final.cpu())
+            recent.append(rollout.final.clone())
             episodes = cycle * config.envs
             record: dict[str, float] = {"cycle": cycle, "episodes": episodes, "steps": episodes * config.strokes}
-            record |= {name: value.item() for name, value in metrics.items()}
-            record |= describe(score, rewards, advantage)
             mean, std = pixel_statistics(rollout.final)
-            record |= {"pixels/mean_gap": mean - real_pixels[0], "pixels/std_gap": std - real_pixels[1]}
+            figures = metrics | describe(score, rewards, advantage)
+            figures |= {"pixels/mean_gap": mean - real_pixels[0], "pixels/std_gap": std - real_pixels[1]}
+            weights = {f"policy.{name}": value for name, value in policy.named_parameters()}
+            weights |= {f"adversary.{name}": value for name, value in adversary.network.named_parameters()}
+            figures["weights"] = torch.nn.utils.get_total_norm(weights.values())
+            # The only time in a cycle that the CPU waits for a GPU; before, work is only queued there.
+            record |= dict(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True))
+            seconds = time.monotonic() - started
+            all_weights = record.pop("weights")
             broken = [name for name, value in record.items() if not math.isfinite(value)]
-            for network, module in (("policy", policy), ("adversary", adversary.network)):
-                weights = module.named_parameters()
-                broken += [f"{network}.{name}" for name, value in weights if not value.isfinite().all()]
+            if not math.isfinite(all_weights):
+                broken += [name for name, value in weights.items() if not value.isfinite().all()]
             if broken:
                 raise GarlError(
                     f"training diverged: {broken[0]} is not finite in cycle {cycle}; checkpoints of before are kept "
                     f"in {out}: start a new run with a lower ppo.learning_rate or adversary.learning_rate"
                 )
             if cycle % config.picture_every == 0:
-                paintings = torch.cat(list(recent))
+                paintings = torch.cat(list(recent)).cpu()
                 record["frechet"] = frechet_distance(judge.features(paintings), real_features)
                 picture(out, cycle, paintings, config.invert)
             timing = {"seconds": seconds}
@@ -307,7 +309,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 save()
         save()
         if recent:
-            picture(out, cycle, torch.cat(list(recent)), config.invert)
+            picture(out, cycle, torch.cat(list(recent)).cpu(), config.invert)
 
 
 def report(images: Images) -> None:
@@ -324,22 +326,22 @@ def compile_engine(env: PaintEnv) -> None:
     env.step(np.zeros(env.action_space.shape or (), np.int64))
 
 
-def describe(score: Tensor, rewards: Tensor, advantage: Tensor) -> dict[str, float]:
+def describe(score: Tensor, rewards: Tensor, advantage: Tensor) -> dict[str, Tensor]:
     """What thesis §7.2 watches besides the losses. score: (T + 1, B); rewards, advantage: (T, B)."""
     # D of each frame of the episode in units of the spread over finished paintings, 0 at the end.
     frames = (score.mean(1) - score[-1].mean()) / (score[-1].std() + 1e-8)
     return {
-        "reward/mean": rewards.sum(0).mean().item(),
-        "reward/std": rewards.sum(0).std().item(),
-        "advantage/std": advantage.std().item(),
-        **{f"d/frame_{t}": value for t, value in enumerate(frames.tolist())},
+        "reward/mean": rewards.sum(0).mean(),
+        "reward/std": rewards.sum(0).std(),
+        "advantage/std": advantage.std(),
+        **{f"d/frame_{t}": value for t, value in enumerate(frames)},
     }
 
 
-def pixel_statistics(canvases: Tensor) -> tuple[float, float]:
+def pixel_statistics(canvases: Tensor) -> tuple[Tensor, Tensor]:
     """The mean and the standard deviation of all values of (N, C, H, W) uint8, as 0..1."""
     values = canvases.float() / 255
-    return values.mean().item(), values.std().item()
+    return values.mean(), values.std()
 
 
 def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> None:

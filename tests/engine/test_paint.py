@@ -85,7 +85,9 @@ def test_colors() -> None:
 
 def test_hsv_agrees_with_colorsys() -> None:
     colors = torch.tensor(list(itertools.product(np.linspace(0, 1, 13), (0, 0.3, 1), (0, 0.6, 1))), dtype=torch.float64)
-    np.testing.assert_allclose(hsv_to_rgb(colors), [colorsys.hsv_to_rgb(*color) for color in colors.tolist()], atol=1e-12)
+    np.testing.assert_allclose(
+        hsv_to_rgb(colors), [colorsys.hsv_to_rgb(*color) for color in colors.tolist()], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("brush", "locations"), [("line", 1), ("splatter", 2), ("triangle", 2)])
