@@ -15,6 +15,7 @@ hits × 60. That is 48 KB and 1e6 instructions: on an H200 (4.3 TB/s, 29e12 inst
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -56,6 +57,9 @@ LAYER_BYTES = 1 << 28
 # With 64 registers a thread four blocks share a multiprocessor, with as many as the compiler would take only one.
 # The simulator has no such option.
 REGISTERS = {} if config.ENABLE_CUDASIM else {"max_registers": 64}  # type: ignore[attr-defined]
+
+# One canvas does not fill a GPU, and need not.
+warnings.filterwarnings("ignore", ".*Grid size .* low occupancy")
 
 # Rows of the table of dabs in shared memory.
 X, Y, RADIUS_SQUARED, STEP_U, STEP_V, STRENGTH, RED, GREEN, BLUE = range(9)
