@@ -264,7 +264,8 @@ def render_strokes(
     tiles, layer_tiles = ((math.ceil(height * s / TILE), math.ceil(width * s / TILE)) for s in (1, render_scale))
     layer_shape = (height * render_scale, width * render_scale)
     at_once = max(1, LAYER_BYTES // (5 * 4 * math.prod(layer_shape))) if brush.blurs else n
-    stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream) if canvas.is_cuda else 0
+    handle = torch.cuda.current_stream().cuda_stream if canvas.is_cuda else 0
+    stream = cuda.external_stream(handle) if handle else 0  # 0 is the default stream, to numba as to torch
     for first in range(0, n, at_once):
         part = slice(first, min(first + at_once, n))
         pictures, lines, numbers = _view(canvas[part]), _view(strokes[part]), _view(seeds[part])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from garl.brush.spec import load_brush
-from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, hsv_to_rgb
+from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, choose_paint_device, hsv_to_rgb
 from garl.errors import GarlError
 from garl.types import Location, Scalar
 
@@ -88,6 +88,16 @@ def test_hsv_agrees_with_colorsys() -> None:
     np.testing.assert_allclose(
         hsv_to_rgb(colors), [colorsys.hsv_to_rgb(*color) for color in colors.tolist()], atol=1e-12
     )
+
+
+@pytest.mark.parametrize(("compiles", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_strokes_are_drawn_on_a_gpu_only_if_its_kernels_compile(
+    compiles: bool, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("numba.cuda.is_available", lambda: compiles)
+    assert choose_paint_device(torch.device("cuda")).type == expected
+    assert ("pip install 'garl[cuda]'" in capsys.readouterr().err) != compiles
+    assert choose_paint_device(torch.device("cpu")).type == "cpu"
 
 
 @pytest.mark.parametrize(("brush", "locations"), [("line", 1), ("splatter", 2), ("triangle", 2)])
