@@ -68,7 +68,7 @@ def test_another_seed_is_another_run(tiny_config: Config, tiny_run: Path, tmp_pa
 
 def test_metrics_hold_the_documented_figures(tiny_run: Path) -> None:
     every_cycle = {
-        *("cycle", "episodes", "steps"),
+        *("cycle", "episodes", "steps", "learning_rate"),
         *(f"ppo/{name}" for name in ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")),
         *(f"d/{name}" for name in ("loss", "real", "fake", "penalty", "separation", "frame_0", "frame_1", "frame_2")),
         *("reward/mean", "reward/std", "advantage/std", "pixels/mean_gap", "pixels/std_gap"),
@@ -312,7 +312,7 @@ def test_divergence_stops_with_the_name_of_what_broke(
     monkeypatch.setattr(ppo, "update", update)
     monkeypatch.setattr(Adversary, "update", judge)
     named = {
-        "score": "ppo/policy_loss",
+        "score": "score",
         "policy weight": r"policy\.extractor\.out\.bias",
         "adversary weight": r"adversary\.layers\.0\.bias",
     }[damage]
