@@ -1,6 +1,6 @@
 """Kill a run again and again, and see whether what it comes to is what it would have come to.
 
-python benchmarks/kill.py [--kills 20] [--seed 0] [--cycles 600]
+python benchmarks/kill.py [--kills 20] [--seed 0] [--cycles 400]
 
 Trains once without interruption, then once more with `kill -9` at random moments: at start-up, between two cycles,
 and while a checkpoint is being written. Compares metrics, pictures, and every bit of the last checkpoint.
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cycles", type=int, default=600)
+    parser.add_argument("--cycles", type=int, default=400)
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -43,12 +43,15 @@ def main() -> None:
         new = [*budget, *FLAGS.split()]
         began = time.monotonic()
         train(whole, new).wait()
-        print(f"uninterrupted: {len(records(whole))} cycles in {time.monotonic() - began:.0f} s")
+        reach = (
+            1.5 * (time.monotonic() - began) / arguments.kills
+        )  # kills spread over the run, and it does not end first
+        print(f"uninterrupted: {len(records(whole))} cycles in {time.monotonic() - began:.0f} s", flush=True)
         for kill in range(arguments.kills):
             begun = (killed / "config.json").exists()
             process = train(killed, ["--resume"] if begun else new)
             kind = moments.choice(("at start-up", "in training", "in training", "in a checkpoint"))
-            wait_for(kind, killed, process, moments.random())
+            wait_for(kind, killed, process, moments.random() * reach)
             if process.poll() is not None:
                 raise SystemExit(f"the run ended by itself after {kill} kills: use more --cycles")
             process.kill()
@@ -67,15 +70,15 @@ def train(out: Path, flags: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*program, *flags], stdout=subprocess.DEVNULL)
 
 
-def wait_for(kind: str, run: Path, process: subprocess.Popen[bytes], chance: float) -> None:
-    """Return at the moment to kill; `chance` is a random number in 0..1."""
+def wait_for(kind: str, run: Path, process: subprocess.Popen[bytes], delay: float) -> None:
+    """Return at the moment to kill."""
     if kind == "at start-up":
-        time.sleep(4 * chance)
+        time.sleep(min(delay, 4.0))
         return
     before = sessions(run)
     while sessions(run) == before and process.poll() is None:  # until it trains
         time.sleep(0.001)
-    time.sleep(chance)
+    time.sleep(delay)
     while kind == "in a checkpoint" and not list(run.glob(".next.*")) and process.poll() is None:
         time.sleep(0.0005)
 

@@ -19,7 +19,7 @@ from garl.adversary.update import Adversary
 from garl.errors import GarlError
 from garl.export.picture import save_png
 from garl.learners import ppo
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, open_run
 from garl.systems import garl as system
 from garl.systems.garl import Config, describe, load_agent, load_config, pixel_statistics, train
 
@@ -259,6 +259,43 @@ def test_resume_after_being_killed(stateful_config: Config, stateful_run: Path, 
     assert differing(tmp_path, stateful_run) == []
     assert differing_meta(tmp_path, stateful_run) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in stateful_run.iterdir())
+
+
+SLOW = """
+import sys, time
+from garl.systems import garl
+
+def describe(*arguments, describe=garl.describe):
+    print("in a cycle", flush=True)
+    time.sleep(float(seconds))
+    return describe(*arguments)
+
+seconds, garl.describe = sys.argv.pop(1), describe
+from garl.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("second", [None, signal.SIGINT])
+def test_signals_to_the_program(tmp_path: Path, second: int | None) -> None:
+    flags = (
+        f"{60 if second else 0.5} train digits --minutes 5 --envs 8 --strokes 2 --device cpu --out {tmp_path / 'run'}"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", SLOW, *flags.split()], **pipes) as process:
+        assert process.stdout.readline() == "in a cycle\n"
+        process.send_signal(signal.SIGTERM)
+        while (line := process.stderr.readline()) != "stopping after this cycle; a second signal stops at once\n":
+            assert line, "the program ended"
+        if second:
+            process.send_signal(second)
+        said, complaint = process.communicate(timeout=20)
+    assert "Traceback" not in complaint
+    assert process.returncode == (130 if second else 0)
+    assert ("trained: " in said) == (second is None)
+    assert len(metrics(tmp_path / "run")) == load_checkpoint(tmp_path / "run")[1]["cycle"] == (0 if second else 1)
+    with open_run(tmp_path / "run", {}, resume=True) as run:  # nobody holds its lock
+        assert run.saved == (0 if second else 1)
 
 
 def test_resume_from_the_checkpoint_before_a_damaged_one(
