@@ -314,7 +314,7 @@ def unflatten(prefix: str, tensors: dict[str, Tensor], optimizer: torch.optim.Op
         if name.startswith(f"{prefix}."):
             index, key = name[len(prefix) + 1 :].split(".", 1)
             parameter = parameters[int(index)]
-            if tensor.shape == parameter.shape:  # laid out in memory as it was, or sums might round differently
+            if tensor.shape == parameter.shape:  # in memory laid out like its parameter, as it was: faster
                 tensor = torch.empty_like(parameter).copy_(tensor)
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
