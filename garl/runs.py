@@ -105,21 +105,21 @@ class Run:
         """Let the records end with `cycle`, and those to come follow: drops what a run wrote before it was cut off."""
         self.close()
         path = self.folder / "metrics.jsonl"
-        kept, steps = [], 0
+        kept, first_step = [], 0
         for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
             try:
                 record = json.loads(line)
-            except ValueError:  # what a killed run was writing
-                break
-            if record["cycle"] > cycle:
+                if record["cycle"] > cycle:
+                    break
+                first_step = int(record["steps"]) + 1
+            except (ValueError, TypeError, KeyError):  # what a killed run was writing
                 break
             kept.append(line + "\n")
-            steps = int(record["steps"]) + 1
         with replacing(path) as temporary:
             temporary.write_text("".join(kept), "utf-8")
         with writing(path):
             self.log = self.files.enter_context(open(path, "a", encoding="utf-8"))  # noqa: SIM115
-        self.board = self.files.enter_context(contextlib.closing(Board(self.folder / "tensorboard", steps)))
+        self.board = self.files.enter_context(contextlib.closing(Board(self.folder / "tensorboard", first_step)))
 
     def record(self, metrics: dict[str, float]) -> None:
         """Append one line; `metrics["steps"]` is the abscissa."""

@@ -275,7 +275,9 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("tail", [b"", b'{"cycle": 4, "ste', b"\0" * 40, b'\0\0{"cycle": 4}\n', b"\xff\n", b"{}}\n"])
+@pytest.mark.parametrize(
+    "tail", [b"", b'{"cycle": 4, "ste', b"\0" * 40, b'\0\0{"cycle": 4}\n', b"\xff\n", b"{}}\n", b"{}\n", b"5\n"]
+)
 def test_a_resumed_run_drops_the_records_after_the_checkpoint(tmp_path: Path, tail: bytes) -> None:
     go(tmp_path, range(1, 4), 0.5, saved=2, resume=False)
     with open(tmp_path / "metrics.jsonl", "ab") as log:  # what a kill or a power failure may leave

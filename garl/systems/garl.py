@@ -198,7 +198,6 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     judge = load_judge()
     real = images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0))
     real_features, real_pixels = judge.features(real), pixel_statistics(real)
-
     identity = hashlib.sha256(real.numpy().data).hexdigest()
     precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
     updates = config.adversary.updates or math.ceil(config.envs / config.adversary.batch_size)
@@ -228,8 +227,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             state.restore(run.checkpoint, out)
             if run.checkpoint[1]["data"] != identity:
                 tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
+            run.checkpoint = None  # it has been copied, and may be large
         run.start_after(state.cycle)
-        if not run.checkpoint:  # so that there is one to go back to from the first cycle on
+        if run.saved is None:  # so that there is one to go back to from the first cycle on
             run.save(state.tensors(), state.meta() | constants)
 
         started = time.monotonic() - state.seconds

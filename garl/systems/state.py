@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class State:
     memory: FakeMemory
     generator: torch.Generator  # every draw but the policy's
     sampler: torch.Generator  # the policy's, on its device
-    recent: deque[Tensor] = field(default_factory=deque)  # the newest paintings, one batch a cycle
+    recent: deque[Tensor]  # the newest paintings, one batch a cycle
     cycle: int = 0  # finished ones
     seconds: float = 0.0
     roll_backs: int = 0

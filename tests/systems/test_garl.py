@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from garl import cli
 from garl.adversary.update import Adversary
 from garl.errors import GarlError
 from garl.export.picture import save_png
@@ -513,6 +514,15 @@ def test_a_run_that_diverges_again_and_again_gives_up(
     assert rates == pytest.approx([1e-3 * 0.5**i for i in range(6)])
     assert metrics(tmp_path) == []
     assert load_checkpoint(tmp_path)[1]["cycle"] == 0
+
+
+def test_a_run_that_stopped_may_be_resumed_with_roll_backs(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"garl train digits --resume --out {tiny_run} --on-divergence roll_back --dry-run"
+    monkeypatch.setattr(sys, "argv", line.split())
+    cli.main()
+    assert Config(**json.loads(capsys.readouterr().out)) == changed(load_config(tiny_run), on_divergence="roll_back")
 
 
 # The disk.
