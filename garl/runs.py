@@ -182,10 +182,10 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     def request(number: int, frame: object) -> None:
         nonlocal requested
         requested = True
-        with contextlib.suppress(OSError):  # not print, which a signal may have interrupted
-            os.write(2, b"stopping after this cycle; a second signal stops at once\n")
         for each, handler in before.items():
             signal.signal(each, handler)
+        with contextlib.suppress(OSError):  # not print, which a signal may have interrupted
+            os.write(2, b"stopping after this cycle; a second signal stops at once\n")
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}  # as by nohup, `&`
@@ -292,7 +292,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "config.json").read_text())["config"])
     except OSError as error:
-        raise GarlError(f"{folder} is not a run folder: it has no config.json that can be read") from error
+        raise GarlError(
+            f"{folder} is not a run folder: it has no config.json that can be read; `garl train` makes one"
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise GarlError(f"{folder / 'config.json'} is damaged: restore it, or train again") from error
 

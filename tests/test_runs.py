@@ -396,6 +396,17 @@ def test_the_first_signal_asks_and_the_second_stops(number: int) -> None:
         signal.signal(number, before)
 
 
+def test_a_signal_that_was_to_be_ignored_is(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
+    try:
+        with stop_requests() as stopping:
+            signal.raise_signal(signal.SIGINT)
+            assert not stopping()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_git_commit(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
 

@@ -290,7 +290,7 @@ def test_signals_to_the_program(tmp_path: Path, second: int | None) -> None:
             assert line, "the program ended"
         if second:
             process.send_signal(second)
-        said, complaint = process.communicate(timeout=20)
+        said, complaint = process.communicate(timeout=120)
     assert "Traceback" not in complaint
     assert process.returncode == (130 if second else 0)
     assert ("trained: " in said) == (second is None)
