@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from garl.errors import GarlError
 
@@ -18,6 +18,7 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
   demo              train on the embedded digits and leave a grid, a time-lapse, an SVG and a mean picture
+  bench [WHAT]      measure strokes a second on this machine: engine, train or all
   brushes           list the brushes, or draw them all
   data              list the data sets; `garl data download NAME` fetches one
 
@@ -209,6 +210,32 @@ def demo(arguments: list[str]) -> None:
     _parse(command, "demo", arguments)
 
 
+def bench(arguments: list[str]) -> None:
+    def command(
+        what: Literal["engine", "train", "all"] = "all", /, device: str = "auto", as_json: bool = False
+    ) -> None:
+        """Measure strokes a second on this machine, beside our figures.
+
+        Args:
+            what: The brush engine, the training cycle, or both.
+            device: auto, cpu or cuda, for the training cycle.
+            as_json: Print JSON instead of a table.
+        """
+        from garl.bench import run_bench
+
+        report = run_bench(what, device)
+        if as_json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+            return
+        print(f"{'strokes a second':<36} {'here':>12} {'reference':>12}")
+        for name, rate in report["strokes_per_second"].items():
+            there = "—" if rate["reference"] is None else f"{rate['reference']:,}"
+            print(f"{name:<36} {rate['here']:>12,} {there:>12}")
+        print(f"here: {report['machine']}\nreference: {report['reference']}")
+
+    _parse(command, "bench", ["--as-json" if word == "--json" else word for word in arguments])
+
+
 def brushes(arguments: list[str]) -> None:
     def command(out: Path | None = None, brush: str | None = None, size: int = 256) -> None:
         """List the brushes that come with garl, or draw them with a few strokes each.
@@ -270,6 +297,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "sample": sample,
     "evaluate": evaluate,
     "demo": demo,
+    "bench": bench,
     "brushes": brushes,
     "data": data,
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numba
 import pytest
 import torch
 
@@ -16,9 +15,8 @@ from garl.learners.ppo import PPOConfig
 from garl.policy.features import PolicyConfig
 from garl.systems.garl import Config, train
 
-# The networks and the canvases are tiny: more threads would only wait for each other.
+# The networks are tiny: more threads would only wait for each other.
 torch.set_num_threads(1)
-numba.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

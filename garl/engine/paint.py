@@ -9,6 +9,9 @@ Source: thesis §4 and A.1 (PaintGym). The pixels are drawn in `garl.engine.kern
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Literal, Self
 
 import numpy as np
@@ -131,7 +134,7 @@ class StrokeCodec:
 
 
 class PreparedBrush:
-    """A brush packed for the kernels: parameters, and the texture's mip levels in one flat array."""
+    """A brush packed for the kernels: parameters, and the texture's mip levels in one flat array of words."""
 
     def __init__(self, brush: Brush) -> None:
         spec, jitter, post = brush.spec, brush.spec.dab.jitter, brush.spec.post_processing
@@ -162,20 +165,27 @@ class PreparedBrush:
         level[:] = texture if side == size else _resize(texture, side)
         flat, levels, reach, offset = [], [], [], 0
         while True:
-            bordered = np.pad(level, 1)
-            flat.append(bordered.ravel())
+            flat.append(_packed(level).ravel())
             levels.append((offset, level.shape[0]))
             reach.append(_reach(level))
-            offset += bordered.size
+            offset += len(flat[-1])
             if level.shape[0] == 1:
                 break
             half = level.shape[0] // 2
             level = level.reshape(half, 2, half, 2).mean((1, 3))
-        # One row of slack: bilinear reading touches the texel to the right of and below the last one.
-        slack = np.zeros(2 * (side + 3), np.float32)
-        self.texture = np.concatenate([*flat, slack]).astype(np.float32)
+        self.texture = np.concatenate(flat)
         self.levels = np.array(levels, np.int64)
         self.reach = np.array(reach, np.float64)
+
+
+def _packed(level: np.ndarray) -> np.ndarray:
+    """`level` (S, S), 0..1, as words (S + 2, S + 2) int32: a texel, its right neighbour, the two below, a byte each.
+
+    A border of zeros surrounds the level. A byte is as fine as texture files are.
+    """
+    texels = np.pad(np.rint(level * 255).astype(np.uint32), ((1, 2), (1, 2)))
+    right, below, both = texels[:-1, 1:], texels[1:, :-1], texels[1:, 1:]
+    return (texels[:-1, :-1] | right << 8 | below << 16 | both << 24).view(np.int32)
 
 
 def _reach(level: np.ndarray) -> float:
@@ -198,28 +208,54 @@ def _resize(texture: np.ndarray, side: int) -> np.ndarray:
     return rows[:, low] * (1 - weight) + rows[:, high] * weight
 
 
+CORES = os.cpu_count() or 1
+_helpers = ThreadPoolExecutor(max(1, CORES - 1), "garl-engine")
+
+
 def render_strokes(
-    canvas: np.ndarray, strokes: np.ndarray, seeds: np.ndarray, index: int, brush: PreparedBrush, render_scale: int = 1
+    canvas: np.ndarray,
+    strokes: np.ndarray,
+    seeds: np.ndarray,
+    index: int,
+    brush: PreparedBrush,
+    render_scale: int = 1,
+    threads: int = CORES,
 ) -> None:
     """Paint stroke number `index` of each painting onto `canvas` (B, C, H, W) uint8, in place.
 
-    strokes: (B, 11) float32; seeds: (B,) int64, one for each painting, for the brush's jitter.
+    strokes: (B, 11) float32; seeds: (B,) int64, one for each painting, for the brush's jitter. The picture does not
+    depend on `threads`.
     """
     assert canvas.dtype == np.uint8, "canvases at rest are uint8"
-    assert canvas.shape[0] == strokes.shape[0] == seeds.shape[0], "one stroke and one seed for each canvas"
-    kernels.paint_batch(
-        canvas,
-        np.ascontiguousarray(strokes, np.float32),
-        np.ascontiguousarray(seeds, np.int64),
-        index,
-        brush.kind,
-        brush.follow,
-        render_scale,
-        brush.parameters,
-        brush.texture,
-        brush.levels,
-        brush.reach,
-    )
+    n = canvas.shape[0]
+    assert n == strokes.shape[0] == seeds.shape[0], "one stroke and one seed for each canvas"
+    strokes, seeds = np.ascontiguousarray(strokes, np.float32), np.ascontiguousarray(seeds, np.int64)
+    threads = min(threads, n, CORES)
+    bounds = np.linspace(0, n, 1 + (4 * threads if threads > 1 else 1)).astype(int)
+    parts = iter([slice(start, end) for start, end in pairwise(bounds)])
+
+    def paint() -> None:
+        for part in parts:  # shared by the threads: each takes what comes next
+            kernels.paint_batch(
+                canvas[part],
+                strokes[part],
+                seeds[part],
+                index,
+                brush.kind,
+                brush.follow,
+                render_scale,
+                brush.parameters,
+                brush.texture,
+                brush.levels,
+                brush.reach,
+            )
+
+    helpers = [_helpers.submit(paint) for _ in range(threads - 1)]
+    paint()
+    # This thread never waits for one that has not begun, as when other programs keep the cores busy.
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
 
 
 def blank(config: PaintConfig, n: int) -> np.ndarray:
@@ -232,8 +268,8 @@ def blank(config: PaintConfig, n: int) -> np.ndarray:
 class PaintEngine:
     """Applies one stroke per canvas and call; remembers where each pen stands and what it has painted."""
 
-    def __init__(self, config: PaintConfig, brush: Brush | None = None) -> None:
-        self.config = config
+    def __init__(self, config: PaintConfig, brush: Brush | None = None, threads: int = CORES) -> None:
+        self.config, self.threads = config, threads
         self.brush = brush or load_brush(config.brush)
         self.codec = StrokeCodec(config, self.brush)
         self.prepared = PreparedBrush(self.brush)
@@ -257,7 +293,8 @@ class PaintEngine:
         strokes = self.codec.decode(action, self._pen)
         self._pen = self.codec.pen(strokes)
         canvas = canvas.copy()
-        render_strokes(canvas, strokes, self.seeds, len(self._painted), self.prepared, self.config.render_scale)
+        index, scale = len(self._painted), self.config.render_scale
+        render_strokes(canvas, strokes, self.seeds, index, self.prepared, scale, self.threads)
         self._painted.append(strokes)
         return canvas
 

@@ -103,7 +103,8 @@ def _texture(shape: tuple[int, int], centre: np.ndarray, size: float, angle: flo
     """The texture (H, W), `size` pixels wide and turned clockwise, from the finest mip level that may be read."""
     fits = (i for i, (_, side) in enumerate(brush.levels) if side <= kernels.TEXELS_PER_PIXEL * size)
     offset, side = brush.levels[next(fits, -1)]
-    level = brush.texture[offset : offset + (side + 2) ** 2].reshape(side + 2, side + 2)
+    words = brush.texture[offset : offset + (side + 2) ** 2].reshape(side + 2, side + 2)
+    level = (words & 255) / 255  # the lowest byte of a word is the texel itself
     y, x = np.indices(shape) + 0.5
     dx, dy = (x - centre[0]) * side / size, (y - centre[1]) * side / size
     u = np.cos(angle) * dx + np.sin(angle) * dy

@@ -89,7 +89,8 @@ def update(
                     "ppo/policy_loss": policy_loss,
                     "ppo/value_loss": value_loss,
                     "ppo/entropy": entropy,
-                    "ppo/kl": (ratio - 1 - ratio.log()).mean(),  # Schulman 2020, the low-variance estimator
+                    # Schulman 2020, the low-variance estimator. The logarithm of the ratio would be −∞ where that is 0.
+                    "ppo/kl": (ratio - 1 - (decision.log_prob - old_log_prob[index])).mean(),
                     "ppo/clipped": ((ratio - 1).abs() > config.clip).float().mean(),
                     "ppo/gradient_norm": norm,
                 }

@@ -27,11 +27,11 @@ class LocationDecoder(nn.Module):
         self.grid, self.start, c = grid, math.ceil(grid / 2**doublings), config.location_channels
         self.channels = c
         self.project = nn.Linear(config.features, c * self.start**2)
-        self.blocks = nn.Sequential(*(ResidualBlock(c) for _ in range(config.location_blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(c, config.location_blocks) for _ in range(config.location_blocks)))
         up: list[nn.Module] = []
         for _ in range(doublings - 1):
-            up += [nn.ConvTranspose2d(c, c, 4, 2, 1), nn.ReLU()]
-        up += [nn.ConvTranspose2d(c, c // 2, 4, 2, 1), nn.ReLU(), nn.Conv2d(c // 2, 1, 1)]
+            up += [nn.ConvTranspose2d(c, c, 4, 2, 1), nn.ReLU(inplace=True)]
+        up += [nn.ConvTranspose2d(c, c // 2, 4, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(c // 2, 1, 1)]
         self.up = nn.Sequential(*up)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -332,10 +332,8 @@ def report(images: Images) -> None:
 
 def compile_engine(env: PaintEnv) -> None:
     """Paint one stroke: the first call on a machine compiles the engine, which should not be on a run's clock."""
-    threads = torch.get_num_threads()
     env.reset(seed=0)
     env.step(np.zeros(env.action_space.shape or (), np.int64))
-    torch.set_num_threads(threads)  # the engine's first call sets OpenMP's number, which is torch's as well
 
 
 def describe(score: Tensor, rewards: Tensor, advantage: Tensor) -> dict[str, float]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
 from garl.brush.spec import Brush, BrushSpec, library, load_brush
+from garl.engine import paint
 from garl.engine.paint import PreparedBrush, render_strokes
 from garl.engine.reference import render_strokes_slow
 
@@ -102,21 +102,15 @@ def test_texture_of_a_side_that_is_no_power_of_two() -> None:
     assert_equals_reference(Brush(brush.spec, np.pad(brush.texture[20:107, 20:107], 1)), 3, 1)
 
 
-def test_same_seed_same_picture_on_any_number_of_threads() -> None:
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one core")
+def test_same_seed_same_picture_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paint, "CORES", 3)
     brush = load_brush("splatter")
     strokes, prepared = awkward_strokes(brush), PreparedBrush(brush)
     pictures = []
-    before = numba.get_num_threads()
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            canvas = np.full((9, 3, HEIGHT, WIDTH), 255, np.uint8)
-            render_strokes(canvas, strokes, np.arange(9), 2, prepared)
-            pictures.append(canvas)
-    finally:
-        numba.set_num_threads(before)
+    for threads in (1, 3):
+        canvas = np.full((9, 3, HEIGHT, WIDTH), 255, np.uint8)
+        render_strokes(canvas, strokes, np.arange(9), 2, prepared, threads=threads)
+        pictures.append(canvas)
     np.testing.assert_array_equal(*pictures)
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from garl.engine.paint import PaintConfig
 from garl.env.canvas import PaintEnv
 from garl.policy.actor_critic import ActorCritic
-from garl.policy.features import FeatureExtractor, PolicyConfig, ResidualBlock, SampleEncoder
+from garl.policy.features import FeatureExtractor, PolicyConfig, ResidualBlock, SampleEncoder, initialise
 from garl.rollout import collect
 from garl.types import Flag, Location, Observation, Scalar
 
@@ -193,7 +193,7 @@ def test_a_scalar_is_encoded_through_a_one_hot_and_nothing_yet_to_zero(dimension
 
 @torch.no_grad()
 def test_a_residual_block_is_relu_of_x_plus_its_branch() -> None:
-    block = ResidualBlock(2)
+    block = ResidualBlock(2, 1)
     block.wide.weight.zero_()
     block.wide.weight[0, 1, 1, 2] = 3.0  # channel 0 reads the right neighbour in channel 1
     block.wide.bias.copy_(torch.tensor([0.0, -1.0]))
@@ -202,6 +202,15 @@ def test_a_residual_block_is_relu_of_x_plus_its_branch() -> None:
     x = torch.tensor([[[[1.0, -4.0]], [[5.0, 2.0]]]])  # (1, 2, 1, 2)
     # wide: channel 0 = 3 · (2, 0) = (6, 0), channel 1 = −1 → 0; narrow: (6.5, 0.5) and (−6, 0) → 0.
     assert torch.equal(block(x), torch.tensor([[[[7.5, 0.0]], [[5.0, 2.0]]]]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth", [1, 8, 32])
+def test_features_start_at_one_size_however_many_blocks_there_are(depth: int) -> None:
+    torch.manual_seed(0)
+    blocks = torch.nn.Sequential(*(ResidualBlock(16, depth) for _ in range(depth))).apply(initialise)
+    x = torch.randn(64, 16, 5, 6).relu()
+    assert x.std() < blocks(x).std() < 3 * x.std()
 
 
 def test_frames_are_stacked_with_the_newest_first() -> None:
