@@ -4,31 +4,43 @@ RUN/config.json         the resolved configuration, git commit, versions
 RUN/metrics.jsonl       one line a cycle
 RUN/tensorboard/        the same for TensorBoard
 RUN/pictures/           samples.png (the newest), samples-*.png, mean-*.png
-RUN/checkpoint.safetensors, previous.safetensors
+RUN/checkpoint.safetensors, previous.safetensors (and next.safetensors, for a moment)
+RUN/divergence.json     which numbers broke, if some did
+RUN/lock                which process writes here
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 import platform
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from garl.atomic import replacing
+from garl.atomic import remove_leftovers, replacing, sync_folder, writing
 from garl.errors import GarlError
+from garl.lock import locked
 
-SCHEMA = "garl-checkpoint/1"
+SCHEMA = "garl-checkpoint/2"
+CHECKPOINTS = ("next.safetensors", "checkpoint.safetensors", "previous.safetensors")
+"""Where checkpoints lie, the newest first; the first name is used between two renamings only."""
+
+Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and what else JSON can hold; meta["cycle"] counts the finished cycles."""
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
@@ -43,51 +55,123 @@ def git_commit(folder: Path = Path(__file__).parent) -> str | None:
         return None
 
 
-class Run:
-    """A run folder being written."""
+@contextlib.contextmanager
+def open_run(folder: Path, config: dict[str, Any], resume: bool = False) -> Iterator[Run]:
+    """The run folder, for this process alone to write: a new one, or with `resume` one to go on with.
 
-    def __init__(self, folder: Path, config: dict[str, Any], resume: bool = False) -> None:
-        self.folder = folder
-        if not resume and (folder / "config.json").exists():
+    Raises GarlError if it cannot be written, if another process writes it, if a new run would write over another one,
+    or if there is no checkpoint to go on from.
+    """
+
+    def check() -> None:
+        if resume and not folder.is_dir():
+            raise GarlError(f"there is no run folder {folder}: leave out --resume to make one")
+        if not resume and any((folder / name).exists() for name in ("config.json", "metrics.jsonl")):
             raise GarlError(f"{folder} already holds a run: add --resume to go on with it, or choose another --out")
-        try:
-            (folder / "pictures").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise GarlError(f"cannot write the run folder {folder}: {error.strerror}; choose another --out") from error
+
+    check()
+    with locked(folder):
+        check()  # another process may have begun and ended here meanwhile
+        checkpoint = load_checkpoint(folder) if resume and not _is_blank(folder) else None
+        remove_leftovers(folder)
+        remove_leftovers(folder / "pictures")
+        with writing(folder / "pictures"):
+            (folder / "pictures").mkdir(exist_ok=True)
         if not resume:
             about: dict[str, Any] = {"config": config, "git_commit": git_commit(), "python": platform.python_version()}
             about |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
             with replacing(folder / "config.json") as path:
                 path.write_text(json.dumps(about, indent=2) + "\n")
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only training needs it
+        with contextlib.closing(Run(folder, checkpoint)) as run:
+            yield run
 
-        self.board = SummaryWriter(str(folder / "tensorboard"))
-        self.log = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
+
+def _is_blank(folder: Path) -> bool:
+    """Whether the run in `folder` was killed before its first checkpoint, so that it can only begin again."""
+    log = folder / "metrics.jsonl"
+    written = log.exists() and log.stat().st_size > 0
+    return not written and not any((folder / name).exists() for name in CHECKPOINTS)
+
+
+class Run:
+    """What `open_run` yields: the folder of the run that goes on, and the checkpoint that it goes on from."""
+
+    def __init__(self, folder: Path, checkpoint: Checkpoint | None) -> None:
+        self.folder, self.checkpoint = folder, checkpoint
+        self.saved = checkpoint[1]["cycle"] if checkpoint else None  # the newest checkpoint's cycle
+        self.files = contextlib.ExitStack()
+
+    def start_after(self, cycle: int) -> None:
+        """Let the records end with `cycle`, and those to come follow: drops what a run wrote before it was cut off."""
+        self.close()
+        path = self.folder / "metrics.jsonl"
+        kept, first_step = [], 0
+        for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
+            try:
+                record = json.loads(line)
+                if record["cycle"] > cycle:
+                    break
+                first_step = int(record["steps"]) + 1
+            except (ValueError, TypeError, KeyError):  # what a killed run was writing
+                break
+            kept.append(line + "\n")
+        with replacing(path) as temporary:
+            temporary.write_text("".join(kept), "utf-8")
+        with writing(path):
+            self.log = self.files.enter_context(open(path, "a", encoding="utf-8"))  # noqa: SIM115
+        self.board = self.files.enter_context(contextlib.closing(Board(self.folder / "tensorboard", first_step)))
 
     def record(self, metrics: dict[str, float]) -> None:
         """Append one line; `metrics["steps"]` is the abscissa."""
-        self.log.write(json.dumps(metrics) + "\n")
-        self.log.flush()
+        with writing(self.folder / "metrics.jsonl"):
+            self.log.write(json.dumps(metrics) + "\n")
+            self.log.flush()
+        self.board.write(metrics)
+
+    def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Write a checkpoint of `meta["cycle"]`; by then the records up to it are on the disk."""
+        with writing(self.folder / "metrics.jsonl"):
+            os.fsync(self.log.fileno())
+        save_checkpoint(self.folder, tensors, meta)
+        self.saved = meta["cycle"]
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what could not be written has been told by `record`
+            self.files.close()
+
+
+class Board:
+    """The records for TensorBoard. Written here and now: a thread would tell of a full disk late, and lose by a kill.
+
+    `first_step`: TensorBoard forgets what earlier files of the folder say of this step and later ones.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow, and only training needs it
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self.folder, self.event = folder, Event
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+            self.file = RecordWriter(open(folder / f"events.out.tfevents.{time.time_ns()}", "xb"))  # noqa: SIM115
+        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        session = SessionLog(status=SessionLog.START)
+        self._append(Event(wall_time=time.time(), step=first_step, session_log=session))
+
+    def write(self, metrics: dict[str, float]) -> None:
+        """One event with all figures of a cycle; `metrics["steps"]` is the abscissa."""
+        event = self.event(wall_time=time.time(), step=int(metrics["steps"]))
         for name, value in metrics.items():
-            self.board.add_scalar(name, value, int(metrics["steps"]))
+            event.summary.value.add(tag=name, simple_value=value)
+        self._append(event)
 
-    def rewind(self, cycles: int) -> None:
-        """Drop the metrics of cycles after the checkpoint that a resumed run starts from."""
-        path = self.folder / "metrics.jsonl"
-        self.log.close()
-        # A line that does not end is what a killed run was writing.
-        lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-        lines = [line for line in lines if json.loads(line)["cycle"] <= cycles]
-        with replacing(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in lines))
-        self.log = open(path, "a", encoding="utf-8")  # noqa: SIM115
+    def _append(self, event: Any) -> None:
+        with writing(self.folder):
+            self.file.write(event.SerializeToString())
+            self.file.flush()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.log.close()
-        self.board.close()
+    def close(self) -> None:
+        self.file.close()
 
 
 @contextlib.contextmanager
@@ -100,8 +184,11 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         requested = True
         for each, handler in before.items():
             signal.signal(each, handler)
+        with contextlib.suppress(OSError):  # not print, which a signal may have interrupted
+            os.write(2, b"stopping after this cycle; a second signal stops at once\n")
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}  # as by nohup, `&`
     if threading.current_thread() is threading.main_thread():
         for number in before:
             signal.signal(number, request)
@@ -114,35 +201,90 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 
 
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write `checkpoint.safetensors` atomically; the one before it becomes `previous.safetensors`."""
-    path = folder / "checkpoint.safetensors"
+    """Write `checkpoint.safetensors`; the one before it becomes `previous.safetensors`.
+
+    Wherever this is interrupted, one of `CHECKPOINTS` is whole. Raises GarlError if the disk does not take it.
+    """
+    newest, path, previous = (folder / name for name in CHECKPOINTS)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
+    about = {"schema": SCHEMA, "meta": json.dumps(meta)}
+    about["sha256"] = checksum(contiguous, about["meta"])
+    with replacing(newest) as temporary:
         try:
-            safetensors.torch.save_file(contiguous, temporary, {"schema": SCHEMA, "meta": json.dumps(meta)})
+            safetensors.torch.save_file(contiguous, temporary, about)
         except safetensors.SafetensorError as error:  # a full disk, or the folder is gone
             raise OSError(str(error)) from error
+    with writing(path):
         if path.exists():
-            os.replace(path, folder / "previous.safetensors")
+            os.replace(path, previous)
+        os.replace(newest, path)
+        sync_folder(folder)
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the meta data of the newest checkpoint in `folder` that can be read."""
+def checksum(tensors: dict[str, Tensor], meta: str) -> str:
+    """SHA-256 of `meta` and of all tensors' names, types, shapes and bytes (safetensors itself checks none)."""
+    digest = hashlib.sha256(meta.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """The tensors and the meta data of the newest checkpoint in `folder` that is whole; names damaged ones on stderr.
+
+    Raises GarlError if there is none, or if another version of garl wrote it.
+    """
     if not folder.is_dir():
         raise GarlError(f"there is no run folder {folder}: `garl train` makes one")
-    found = [folder / name for name in ("checkpoint.safetensors", "previous.safetensors") if (folder / name).exists()]
-    if not found:
-        raise GarlError(f"{folder} holds no checkpoint (checkpoint.safetensors): name the folder of a `garl train` run")
-    for path in found:
+    damaged: list[Path] = []
+    for path in (folder / name for name in CHECKPOINTS):
         try:
-            with safetensors.safe_open(path, "pt") as file:
-                about = file.metadata() or {}
-                if about.get("schema") != SCHEMA:
-                    raise GarlError(f"{path} has schema {about.get('schema')!r}; this garl reads {SCHEMA!r}")
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["meta"])  # noqa: SIM118
-        except (safetensors.SafetensorError, OSError, KeyError, json.JSONDecodeError):
+            checkpoint = _read_checkpoint(path)
+        except FileNotFoundError:
             continue
-    raise GarlError(f"no checkpoint in {folder} can be read ({found[0].name} is damaged): train again")
+        except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+            damaged.append(path)
+            continue
+        for one in damaged:
+            print(f"{one} is damaged: the one before it, {path.name}, is used", file=sys.stderr, flush=True)
+        return checkpoint
+    if damaged:
+        raise GarlError(f"no checkpoint in {folder} can be read ({damaged[0].name} is damaged): train again")
+    raise GarlError(f"{folder} holds no checkpoint ({CHECKPOINTS[1]}): name the folder of a `garl train` run")
+
+
+def _read_checkpoint(path: Path) -> Checkpoint:
+    """Raises GarlError for another schema, and one of several errors if the file is damaged."""
+    with safetensors.safe_open(path, "pt") as file:
+        about = file.metadata() or {}
+        if about["schema"] != SCHEMA:
+            if not about["schema"].startswith("garl-checkpoint/"):
+                raise ValueError("no checkpoint of garl")
+            raise GarlError(
+                f"{path} has schema {about['schema']!r}, but this garl reads {SCHEMA!r}: use the other garl"
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if checksum(tensors, about["meta"]) != about["sha256"]:
+        raise ValueError("the checksum differs")
+    return tensors, json.loads(about["meta"])
+
+
+def save_divergence(
+    folder: Path, cycle: int, not_finite: list[str], metrics: dict[str, float], tensors: dict[str, Tensor]
+) -> None:
+    """Write `divergence.json`, small enough to mail: what broke, the cycle's metrics, and the range of each tensor."""
+
+    def describe(tensor: Tensor) -> dict[str, Any]:
+        finite = tensor[tensor.isfinite()].double()
+        ends = [finite.min().item(), finite.max().item()] if len(finite) else None
+        return {"not_finite": tensor.numel() - len(finite), "range": ends, "norm": finite.norm().item()}
+
+    figures = {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+    about = {"cycle": cycle, "not_finite": not_finite, "metrics": figures}
+    about["tensors"] = {name: describe(tensor) for name, tensor in tensors.items() if tensor.is_floating_point()}
+    with replacing(folder / "divergence.json") as path:
+        path.write_text(json.dumps(about, indent=1) + "\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -150,25 +292,31 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "config.json").read_text())["config"])
     except OSError as error:
-        raise GarlError(f"{folder} is not a run folder: it has no config.json that can be read") from error
+        raise GarlError(
+            f"{folder} is not a run folder: it has no config.json that can be read; `garl train` makes one"
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise GarlError(f"{folder / 'config.json'} is damaged: restore it, or train again") from error
 
 
-def flatten(prefix: str, state: dict[str, Any]) -> dict[str, Tensor]:
+def flatten(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's per-parameter state as named tensors (its settings come from the configuration)."""
     return {
         f"{prefix}.{index}.{name}": torch.as_tensor(value)
-        for index, entry in state["state"].items()
+        for index, entry in optimizer.state_dict()["state"].items()
         for name, value in entry.items()
     }
 
 
 def unflatten(prefix: str, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Load what `flatten` made back into `optimizer`."""
-    state = optimizer.state_dict()
+    """Put the state that `flatten` named into `optimizer`, in place of what it has."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(f"{prefix}."):
             index, key = name[len(prefix) + 1 :].split(".", 1)
-            state["state"].setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict(state)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:  # in memory laid out like its parameter, as it was: faster
+                tensor = torch.empty_like(parameter).copy_(tensor)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

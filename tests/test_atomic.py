@@ -1,6 +1,9 @@
+import errno
+import os
+
 import pytest
 
-from garl.atomic import replacing
+from garl.atomic import remove_leftovers, replacing, writing
 from garl.errors import GarlError
 
 
@@ -36,3 +39,25 @@ def test_where_nothing_can_be_written(tmp_path, place):
     (tmp_path / "a_folder").mkdir()
     with pytest.raises(GarlError, match=f"cannot write .*{place}"), replacing(tmp_path / place) as temporary:
         temporary.write_text("new")
+
+
+def test_a_refusal_names_the_file_and_what_to_see_to(tmp_path):
+    said = r"cannot write .*page\.txt \(No space left on device\): .* its disk has room$"
+    with pytest.raises(GarlError, match=said), writing(tmp_path / "page.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(ZeroDivisionError), writing(tmp_path):
+        raise ZeroDivisionError
+
+
+def test_only_the_temporary_files_of_killed_writers_are_removed(tmp_path):
+    with replacing(tmp_path / "page.v2.txt") as temporary:
+        temporary.write_text("half")
+        left = tmp_path / temporary.name.replace("page", "other")
+        left.write_text("half")
+        kept = [tmp_path / name for name in (".hidden", ".0123abcd", "page.0123abcd.txt", ".page.0123abcx.txt")]
+        for path in kept:
+            path.write_text("mine")
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "page.v2.txt"])
+    remove_leftovers(tmp_path / "missing")

@@ -6,6 +6,7 @@ the policy paints → the adversary scores every canvas → scores become reward
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 import time
@@ -13,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,8 +41,9 @@ from garl.policy.features import PolicyConfig
 from garl.progress import Progress
 from garl.reward import RewardConfig, reward
 from garl.rollout import collect
-from garl.runs import Run, flatten, load_checkpoint, read_config, save_checkpoint, stop_requests, unflatten
+from garl.runs import load_checkpoint, open_run, read_config, save_divergence, stop_requests
 from garl.settings import Settings
+from garl.systems.state import State, not_finite, restore_module
 
 
 class Config(Settings):
@@ -80,6 +82,9 @@ class Config(Settings):
     """Cycles between two sample pictures and measurements of the distance to the data."""
     checkpoint_every: int = Field(40, ge=1)
     """Cycles between two checkpoints."""
+    on_divergence: Literal["stop", "roll_back"] = "stop"
+    """If a loss, a gradient or a weight is no longer finite: stop, or go back to the last checkpoint and on from there
+    with half the learning rates, up to five times."""
     paint: PaintConfig = PaintConfig()
     policy: PolicyConfig = PolicyConfig()
     adversary: AdversaryConfig = AdversaryConfig()
@@ -142,6 +147,8 @@ RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
 MEAN_OF = 512
 """Paintings in the running mean picture (thesis §7.2)."""
+ROLL_BACKS = 5
+"""How often a run that diverges goes back to its last checkpoint before it gives up."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -191,62 +198,47 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     judge = load_judge()
     real = images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0))
     real_features, real_pixels = judge.features(real), pixel_statistics(real)
-
-    # The agent, its world and its adversary.
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)  # every draw but the policy's
-    sampler = torch.Generator(device).manual_seed(config.seed)  # the policy's
-    tensors, meta = load_checkpoint(out) if resume else ({}, {})
-    brush = Brush.from_dict(meta["brush"]) if resume else load_brush(config.paint.brush)
-    compile_engine(make_env(config, 1, brush))
-    env = make_env(config, config.envs, brush)
-    env.reset(seed=config.seed)
-    policy = make_policy(config, env).to(device)
-    average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-    adversary = Adversary(images.array.shape[1:], config.adversary, device)
-    memory = FakeMemory(config.adversary.memory or config.envs, config.adversary.memory_priority)
-    optimizer = ppo.make_optimizer(policy, config.ppo)
+    identity = hashlib.sha256(real.numpy().data).hexdigest()
     precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
     updates = config.adversary.updates or math.ceil(config.envs / config.adversary.batch_size)
-    recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
-    cycle, seconds = 0, 0.0
+    if not resume:
+        load_brush(config.paint.brush)  # a mistake there must be found before the folder is made
+    folder = open_run(out, config.model_dump(mode="json"), resume)
+    with folder as run, Progress(out) as progress, stop_requests() as stopping:
+        # The agent, its world and its adversary.
+        torch.manual_seed(config.seed)
+        generator = torch.Generator().manual_seed(config.seed)
+        sampler = torch.Generator(device).manual_seed(config.seed)
+        brush = Brush.from_dict(run.checkpoint[1]["brush"]) if run.checkpoint else load_brush(config.paint.brush)
+        compile_engine(make_env(config, 1, brush))
+        env = make_env(config, config.envs, brush)
+        env.reset(seed=config.seed)
+        policy = make_policy(config, env).to(device)
+        optimizer = ppo.make_optimizer(policy, config.ppo)
+        average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        adversary = Adversary(images.array.shape[1:], config.adversary, device)
+        memory = FakeMemory(config.adversary.memory or config.envs, config.adversary.memory_priority)
+        recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
 
-    def save() -> None:
-        tensors = {f"policy.{name}": value for name, value in policy.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-        tensors |= {f"adversary.{name}": value for name, value in adversary.network.state_dict().items()}
-        tensors |= {f"memory.{name}": value for name, value in memory.state_dict().items()}
-        tensors |= flatten("policy_optimizer", optimizer.state_dict())
-        tensors |= flatten("adversary_optimizer", adversary.optimizer.state_dict())
-        tensors |= {"generator": generator.get_state(), "sampler": sampler.get_state()}
-        tensors |= {"dropout": torch.get_rng_state()}
-        tensors |= {"recent": torch.cat(list(recent)) if recent else torch.empty(0, dtype=torch.uint8)}
-        meta = {"cycle": cycle, "seconds": seconds, "env": env.np_random.bit_generator.state, "brush": brush.to_dict()}
-        save_checkpoint(out, tensors, meta)
+        # What of it changes is saved, and found again.
+        state = State(env, policy, optimizer, average, adversary, memory, generator, sampler, recent)
+        constants = {"brush": brush.to_dict(), "data": identity}
+        if run.checkpoint:
+            state.restore(run.checkpoint, out)
+            if run.checkpoint[1]["data"] != identity:
+                tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
+            run.checkpoint = None  # it has been copied, and may be large
+        run.start_after(state.cycle)
+        if run.saved is None:  # so that there is one to go back to from the first cycle on
+            run.save(state.tensors(), state.meta() | constants)
 
-    run = Run(out, config.model_dump(mode="json"), resume)
-    if resume:
-        for name, module in (("policy", policy), ("average", average), ("adversary", adversary.network)):
-            _restore(module, f"{name}.", tensors, out)
-        memory.load_state_dict({name: value.to(device) for name, value in _under("memory.", tensors).items()})
-        unflatten("policy_optimizer", tensors, optimizer)
-        unflatten("adversary_optimizer", tensors, adversary.optimizer)
-        generator.set_state(tensors["generator"])
-        if len(tensors["sampler"]) == len(sampler.get_state()):  # else the run moves between CPU and GPU
-            sampler.set_state(tensors["sampler"])
-        torch.set_rng_state(tensors["dropout"])
-        recent.extend(tensors["recent"].split(config.envs) if len(tensors["recent"]) else ())
-        env.np_random.bit_generator.state = meta["env"]
-        cycle, seconds = meta["cycle"], meta["seconds"]
-        run.rewind(cycle)
-
-    started = time.monotonic() - seconds
-    with run, Progress(out) as progress, stop_requests() as stopping:
-        while (spent := config.spent(seconds, cycle * config.envs)) < 1.0 and not stopping():
+        started = time.monotonic() - state.seconds
+        while (spent := config.spent(state.seconds, state.cycle * config.envs)) < 1.0 and not stopping():
             remaining = max(1.0 - spent, 0.01) if config.anneal else 1.0
+            rate = remaining * 0.5**state.roll_backs
             for learner, settings in ((optimizer, config.ppo), (adversary.optimizer, config.adversary)):
                 for group in learner.param_groups:
-                    group["lr"] = settings.learning_rate * remaining
+                    group["lr"] = settings.learning_rate * rate
 
             # One cycle of the method (fig. 6.1).
             marks = [time.perf_counter()]
@@ -273,46 +265,69 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             marks.append(time.perf_counter())
 
             # What it came to.
-            cycle += 1
-            seconds = time.monotonic() - started
+            state.cycle += 1
+            state.seconds = time.monotonic() - started
             recent.append(rollout.final.cpu())
-            episodes = cycle * config.envs
-            record: dict[str, float] = {"cycle": cycle, "episodes": episodes, "steps": episodes * config.strokes}
-            record |= {name: value.item() for name, value in metrics.items()}
+            episodes = state.cycle * config.envs
+            record: dict[str, float] = {"cycle": state.cycle, "episodes": episodes, "steps": episodes * config.strokes}
+            record |= {"learning_rate": rate} | {name: value.item() for name, value in metrics.items()}
             record |= describe(score, rewards, advantage)
             mean, std = pixel_statistics(rollout.final)
             record |= {"pixels/mean_gap": mean - real_pixels[0], "pixels/std_gap": std - real_pixels[1]}
-            broken = [name for name, value in record.items() if not math.isfinite(value)]
-            for network, module in (("policy", policy), ("adversary", adversary.network)):
-                weights = module.named_parameters()
-                broken += [f"{network}.{name}" for name, value in weights if not value.isfinite().all()]
-            if broken:
-                raise GarlError(
-                    f"training diverged: {broken[0]} is not finite in cycle {cycle}; checkpoints of before are kept "
-                    f"in {out}: start a new run with a lower ppo.learning_rate or adversary.learning_rate"
-                )
-            if cycle % config.picture_every == 0:
+            figures = {"score": score, "reward": rewards, "advantage": advantage, "target": target} | metrics
+            if broken := not_finite(figures | state.tensors()):
+                save_divergence(out, state.cycle, broken, record, state.tensors() | state.gradients())
+                roll_back(state, broken[0], out, config)
+                run.start_after(state.cycle)
+                state.seconds = time.monotonic() - started  # the clock does not go back
+                continue
+            if state.cycle % config.picture_every == 0:
                 paintings = torch.cat(list(recent))
                 record["frechet"] = frechet_distance(judge.features(paintings), real_features)
-                picture(out, cycle, paintings, config.invert)
-            timing = {"seconds": seconds}
+                picture(out, state.cycle, paintings, config.invert)
+            timing = {"seconds": state.seconds}
             for part, (start, end) in zip(("collect", "score", "ppo", "adversary"), pairwise(marks), strict=True):
                 timing[f"seconds/{part}"] = end - start
             run.record(record | timing)
-            progress.show(record, spent, seconds)
-            if cycle % config.checkpoint_every == 0:
-                save()
-        save()
+            progress.show(record, spent, state.seconds)
+            if state.cycle % config.checkpoint_every == 0:
+                run.save(state.tensors(), state.meta() | constants)
+        if run.saved != state.cycle:
+            run.save(state.tensors(), state.meta() | constants)
         if recent:
-            picture(out, cycle, torch.cat(list(recent)), config.invert)
+            picture(out, state.cycle, torch.cat(list(recent)), config.invert)
+
+
+def tell(sentence: str) -> None:
+    """A line to the user that is no figure of the run."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def roll_back(state: State, broken: str, out: Path, config: Config) -> None:
+    """Return to the last checkpoint, to go on from there at half the learning rates.
+
+    Raises GarlError if the run is to stop instead, or has been rolled back too often.
+    """
+    what = f"training diverged: {broken} is not finite in cycle {state.cycle} (see {out / 'divergence.json'})"
+    if config.on_divergence == "stop":
+        raise GarlError(
+            f"{what}; go on from the last checkpoint at half the learning rates by "
+            f"`--resume --out {out} --on-divergence roll_back`, or start a new run with lower ones"
+        )
+    if state.roll_backs == ROLL_BACKS:
+        raise GarlError(f"{what}, after {ROLL_BACKS} roll-backs: start a new run with lower learning rates")
+    roll_backs = state.roll_backs + 1
+    state.restore(load_checkpoint(out), out)
+    state.roll_backs = roll_backs
+    tell(f"{what}: back to cycle {state.cycle}, learning rates × {0.5**roll_backs:g}")
 
 
 def report(images: Images) -> None:
     """Tell the user what is learned from, and which files could not be read."""
-    print(f"learning from {len(images):,} pictures: {images.name}", file=sys.stderr, flush=True)
+    tell(f"learning from {len(images):,} pictures: {images.name}")
     if images.skipped:
         some = "; ".join(images.skipped[:3]) + ("; …" if len(images.skipped) > 3 else "")
-        print(f"left out, as they cannot be read: {len(images.skipped)} ({some})", file=sys.stderr, flush=True)
+        tell(f"left out, as they cannot be read: {len(images.skipped)} ({some})")
 
 
 def compile_engine(env: PaintEnv) -> None:
@@ -352,28 +367,28 @@ def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> None:
     save_png(out / "pictures" / f"mean-{cycle:07d}.png", grid(mean, scale=scale))
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names start with `prefix`, without it."""
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _restore(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Load the tensors whose names start with `prefix` into `module`. Raises GarlError if they do not fit."""
-    try:
-        module.load_state_dict(_under(prefix, tensors))
-    except RuntimeError as error:
-        raise GarlError(
-            f"the checkpoint in {folder} does not fit its config.json: restore that file, or train again"
-        ) from error
-
-
 def load_config(folder: Path) -> Config:
-    """The configuration that the run in `folder` started with."""
+    """The configuration that the run in `folder` started with; says what an older version did not yet write.
+
+    Raises GarlError if it holds a setting that this version does not know, or a value that will not do.
+    """
     settings = read_config(folder)
     try:
-        return Config(**settings)
+        config = Config(**settings)
     except GarlError as error:
         raise GarlError(f"{folder / 'config.json'} does not suit this version of garl: {error}") from error
+    if absent := sorted(_names(config.model_dump()) - _names(settings)):
+        tell(f"{folder / 'config.json'} does not say {', '.join(absent)}: taken as the defaults")
+    return config
+
+
+def _names(settings: dict[str, Any], prefix: str = "") -> set[str]:
+    """The names of all settings, nested ones as `ppo.epochs`."""
+    parts = [
+        _names(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}"}
+        for name, value in settings.items()
+    ]
+    return set().union(*parts)
 
 
 @dataclass(frozen=True)
@@ -390,5 +405,5 @@ def load_agent(folder: Path, device: str = "auto") -> Agent:
     tensors, meta = load_checkpoint(folder)
     config, brush = load_config(folder), Brush.from_dict(meta["brush"])
     policy = make_policy(config, make_env(config, 1, brush))
-    _restore(policy, "average.module.", tensors, folder)
+    restore_module(policy, "average.module.", tensors, folder)
     return Agent(config, brush, policy.to(choose_device(device)).eval())

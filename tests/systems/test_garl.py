@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from garl import cli
 from garl.adversary.update import Adversary
 from garl.errors import GarlError
+from garl.export.picture import save_png
 from garl.learners import ppo
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, open_run
 from garl.systems import garl as system
 from garl.systems.garl import Config, describe, load_agent, load_config, pixel_statistics, train
 
@@ -34,6 +40,12 @@ def differing(a: Path, b: Path) -> list[str]:
     (ours, _), (theirs, _) = load_checkpoint(a), load_checkpoint(b)
     assert ours.keys() == theirs.keys()
     return [name for name in ours if not torch.equal(ours[name], theirs[name])]
+
+
+def differing_meta(a: Path, b: Path) -> list[str]:
+    """Names of the counters, other than the clock, in which the newest checkpoints of two runs differ."""
+    (_, ours), (_, theirs) = load_checkpoint(a), load_checkpoint(b)
+    return [name for name in ours.keys() | theirs.keys() if name != "seconds" and ours.get(name) != theirs.get(name)]
 
 
 def changed(config: Config, **values: Any) -> Config:
@@ -68,7 +80,7 @@ def test_another_seed_is_another_run(tiny_config: Config, tiny_run: Path, tmp_pa
 
 def test_metrics_hold_the_documented_figures(tiny_run: Path) -> None:
     every_cycle = {
-        *("cycle", "episodes", "steps"),
+        *("cycle", "episodes", "steps", "learning_rate"),
         *(f"ppo/{name}" for name in ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")),
         *(f"d/{name}" for name in ("loss", "real", "fake", "penalty", "separation", "frame_0", "frame_1", "frame_2")),
         *("reward/mean", "reward/std", "advantage/std", "pixels/mean_gap", "pixels/std_gap"),
@@ -147,12 +159,14 @@ def test_resume_after_a_smaller_budget(tiny_config: Config, tiny_run: Path, tmp_
     assert differing(tmp_path, tiny_run) == []
 
 
-def test_resume_after_an_interrupt(tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Everything that has a state: Adam, dropout's random numbers, a reservoir, a schedule, jitter, averaged weights.
-    config = changed(
+@pytest.fixture(scope="module")
+def stateful_config(tiny_config: Config) -> Config:
+    """Everything that has a state: Adam, dropout's random numbers, a reservoir, a schedule, jitter, averaged weights,
+    power iterations, running statistics, and weights that do not lie in memory in the order of their dimensions."""
+    return changed(
         tiny_config,
         steps=None,
-        episodes=40,
+        episodes=56,
         anneal=True,
         average=0.5,
         noise_per_step=True,
@@ -161,13 +175,23 @@ def test_resume_after_an_interrupt(tiny_config: Config, tmp_path: Path, monkeypa
             "optimizer": "adam",
             "memory": 10,
             "memory_priority": "uniform",
-            "network": {"channels": 2, "dropout": 0.5},
+            "network": {"channels": 2, "dropout": 0.5, "norm": "batch"},
         },
         ppo={"optimizer": "adam"},
     )
-    train(config, tmp_path / "whole")
-    assert len(metrics(tmp_path / "whole")) == 5
 
+
+@pytest.fixture(scope="module")
+def stateful_run(stateful_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of `stateful_config`, 7 cycles, checkpoints after every second."""
+    folder = tmp_path_factory.mktemp("runs") / "stateful"
+    train(stateful_config, folder)
+    return folder
+
+
+def test_resume_after_an_interrupt(
+    stateful_config: Config, stateful_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupting(*arguments: Tensor) -> dict[str, float]:
         figures = describe(*arguments)
         cycles.append(1)
@@ -178,15 +202,119 @@ def test_resume_after_an_interrupt(tiny_config: Config, tmp_path: Path, monkeypa
     cycles: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(system, "describe", interrupting)
-    train(config, tmp_path / "parts")
+    train(stateful_config, tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
-    assert len(metrics(tmp_path / "parts")) == 3  # the cycle is finished and kept
-    assert load_checkpoint(tmp_path / "parts")[1]["cycle"] == 3
+    assert len(metrics(tmp_path)) == 3  # the cycle is finished and kept
+    assert load_checkpoint(tmp_path)[1]["cycle"] == 3
 
     torch.rand(3)  # what else draws in between must not matter
-    train(config, tmp_path / "parts", resume=True)
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
-    assert differing(tmp_path / "parts", tmp_path / "whole") == []
+    train(stateful_config, tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(stateful_run)
+    assert differing(tmp_path, stateful_run) == []
+
+
+DIES = """
+import json, os, pathlib, signal, sys
+import torch
+from garl import runs
+from garl.systems.garl import Config, train
+
+torch.set_num_threads(1)
+point, folder, resume, settings = sys.argv[1:]
+
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+
+replace, record = os.replace, runs.Run.record
+class Run(runs.Run):
+    def record(self, metrics):
+        if point == "record" and metrics["cycle"] == 6:
+            self.log.write('{"cycle": 6, "epis')
+            self.log.flush()
+            die()
+        record(self, metrics)
+def moving(a, b):
+    replace(a, b)
+    if pathlib.Path(b).name == point: die()
+os.replace, runs.Run = moving, Run
+train(Config(**json.loads(settings)), pathlib.Path(folder), bool(resume))
+"""
+
+
+def test_resume_after_being_killed(stateful_config: Config, stateful_run: Path, tmp_path: Path) -> None:
+    def die(point: str, resume: bool) -> None:
+        words = (point, str(tmp_path), "1" if resume else "", stateful_config.model_dump_json())
+        done = subprocess.run([sys.executable, "-c", DIES, *words], capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+
+    die("config.json", resume=False)  # before its first checkpoint: it begins again
+    assert not list(tmp_path.glob("*.safetensors"))
+    die("previous.safetensors", resume=True)  # between two renamings
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {"next.safetensors", "previous.safetensors"}
+    die("record", resume=True)  # within a line
+    assert load_checkpoint(tmp_path)[1]["cycle"] == 4
+    assert (tmp_path / "metrics.jsonl").read_text().endswith('\n{"cycle": 6, "epis')
+    assert json.loads((tmp_path / "lock").read_text()).keys() == {"pid", "host", "since"}
+    train(stateful_config, tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(stateful_run)
+    assert pictures(tmp_path) == pictures(stateful_run)
+    assert differing(tmp_path, stateful_run) == []
+    assert differing_meta(tmp_path, stateful_run) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in stateful_run.iterdir())
+
+
+SLOW = """
+import sys, time
+from garl.systems import garl
+
+def describe(*arguments, describe=garl.describe):
+    print("in a cycle", flush=True)
+    time.sleep(float(seconds))
+    return describe(*arguments)
+
+seconds, garl.describe = sys.argv.pop(1), describe
+from garl.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("second", [None, signal.SIGINT])
+def test_signals_to_the_program(tmp_path: Path, second: int | None) -> None:
+    flags = (
+        f"{60 if second else 0.5} train digits --minutes 5 --envs 8 --strokes 2 --device cpu --out {tmp_path / 'run'}"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", SLOW, *flags.split()], **pipes) as process:
+        assert process.stdout.readline() == "in a cycle\n"
+        process.send_signal(signal.SIGTERM)
+        while (line := process.stderr.readline()) != "stopping after this cycle; a second signal stops at once\n":
+            assert line, "the program ended"
+        if second:
+            process.send_signal(second)
+        said, complaint = process.communicate(timeout=120)
+    assert "Traceback" not in complaint
+    assert process.returncode == (130 if second else 0)
+    assert ("trained: " in said) == (second is None)
+    assert len(metrics(tmp_path / "run")) == load_checkpoint(tmp_path / "run")[1]["cycle"] == (0 if second else 1)
+    with open_run(tmp_path / "run", {}, resume=True) as run:  # nobody holds its lock
+        assert run.saved == (0 if second else 1)
+
+
+def test_resume_from_the_checkpoint_before_a_damaged_one(
+    stateful_config: Config, stateful_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(changed(stateful_config, episodes=48), tmp_path)
+    newest = tmp_path / "checkpoint.safetensors"
+    whole = newest.read_bytes()
+    newest.write_bytes(whole[:-1000] + bytes([whole[-1000] ^ 8]) + whole[-999:])
+    (tmp_path / "pictures" / ".samples.0123abcd.png").write_text("half")
+    # The schedule of a smaller budget was another: only the cycle counter can be compared.
+    train(changed(stateful_config, episodes=40), tmp_path, resume=True)
+    assert (
+        "checkpoint.safetensors is damaged: the one before it, previous.safetensors, is used" in capsys.readouterr().err
+    )
+    assert [record["cycle"] for record in metrics(tmp_path)] == [1, 2, 3, 4, 5]
+    assert load_checkpoint(tmp_path)[1]["cycle"] == 5
+    assert set(pictures(tmp_path)) <= set(pictures(stateful_run)) | {"samples-0000005.png", "mean-0000005.png"}
 
 
 def test_a_checkpoint_of_other_sizes_is_refused(tiny_config: Config, tiny_run: Path, tmp_path: Path) -> None:
@@ -312,7 +440,7 @@ def test_divergence_stops_with_the_name_of_what_broke(
     monkeypatch.setattr(ppo, "update", update)
     monkeypatch.setattr(Adversary, "update", judge)
     named = {
-        "score": "ppo/policy_loss",
+        "score": "score",
         "policy weight": r"policy\.extractor\.out\.bias",
         "adversary weight": r"adversary\.layers\.0\.bias",
     }[damage]
@@ -323,6 +451,143 @@ def test_divergence_stops_with_the_name_of_what_broke(
     assert meta["cycle"] == 2
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     load_agent(tmp_path, "cpu")
+
+
+def explode(monkeypatch: pytest.MonkeyPatch, at: tuple[int, ...], rates: list[float]) -> None:
+    """Break the policy in its updates number `at`; `rates` gets the learning rate of each update."""
+    learn = ppo.update
+
+    def update(policy: torch.nn.Module, optimizer: torch.optim.Optimizer, *arguments: Any) -> dict[str, Tensor]:
+        rates.append(optimizer.param_groups[0]["lr"])
+        figures = learn(policy, optimizer, *arguments)
+        if len(rates) in at:
+            policy.get_parameter("extractor.out.bias").data[5] = torch.nan
+        return figures
+
+    monkeypatch.setattr(ppo, "update", update)
+
+
+def test_a_roll_back_goes_on_from_the_checkpoint_at_half_the_rates(
+    tiny_config: Config,
+    tiny_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config, rates = changed(tiny_config, on_divergence="roll_back"), []
+    explode(monkeypatch, (4, 6), rates)  # in cycle 4, after the checkpoint of cycle 2; and again
+    train(config, tmp_path)
+    assert rates == pytest.approx([1e-3] * 4 + [5e-4] * 2 + [2.5e-4] * 2)
+    assert [(record["cycle"], record["learning_rate"]) for record in metrics(tmp_path)] == [
+        (1, 1.0),
+        (2, 1.0),
+        (3, 0.25),
+        (4, 0.25),
+    ]
+    said = capsys.readouterr().err
+    assert "policy.extractor.out.bias is not finite in cycle 4" in said
+    assert "back to cycle 2, learning rates × 0.5" in said
+    # What was restored is the checkpoint: the third cycle paints and scores the same, and only then learns less.
+    for name in ("pixels/mean_gap", "advantage/std", "d/frame_0"):
+        assert metrics(tmp_path)[2][name] == metrics(tiny_run)[2][name]
+    assert metrics(tmp_path)[3]["advantage/std"] != metrics(tiny_run)[3]["advantage/std"]
+    assert load_checkpoint(tmp_path)[1]["roll_backs"] == 2
+    dump = tmp_path / "divergence.json"
+    assert dump.stat().st_size < 2**20
+    about = json.loads(dump.read_text(), parse_constant=pytest.fail)
+    assert (about["cycle"], about["not_finite"][0]) == (4, "policy.extractor.out.bias")
+    assert about["tensors"]["policy.extractor.out.bias"]["not_finite"] == 1
+    assert about["tensors"]["gradient of adversary.layers.8.bias"]["norm"] >= 0
+    # The lower rates last.
+    train(changed(config, steps=80), tmp_path, resume=True)
+    assert metrics(tmp_path)[4]["learning_rate"] == 0.25
+    assert len(rates) == 9
+
+
+def test_a_run_that_diverges_again_and_again_gives_up(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    explode(monkeypatch, tuple(range(1, 100)), rates)
+    with pytest.raises(GarlError, match=r"not finite in cycle 1 .*, after 5 roll-backs: start a new run"):
+        train(changed(tiny_config, on_divergence="roll_back"), tmp_path)
+    assert rates == pytest.approx([1e-3 * 0.5**i for i in range(6)])
+    assert metrics(tmp_path) == []
+    assert load_checkpoint(tmp_path)[1]["cycle"] == 0
+
+
+def test_a_run_that_stopped_may_be_resumed_with_roll_backs(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"garl train digits --resume --out {tiny_run} --on-divergence roll_back --dry-run"
+    monkeypatch.setattr(sys, "argv", line.split())
+    cli.main()
+    assert Config(**json.loads(capsys.readouterr().out)) == changed(load_config(tiny_run), on_divergence="roll_back")
+
+
+# The disk.
+
+
+def test_a_full_disk_leaves_a_run_to_go_on_with(
+    tiny_config: Config, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def filling(*arguments: Tensor) -> dict[str, float]:
+        cycles.append(1)
+        if len(cycles) == 3:  # of the files written from here on, only the checkpoint is larger
+            resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+        return describe(*arguments)
+
+    cycles: list[int] = []
+    monkeypatch.setattr(system, "describe", filling)
+    try:
+        with pytest.raises(GarlError, match=r"cannot write .*next\.safetensors .* that its disk has room"):
+            train(tiny_config, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(cycles) == 4
+    assert load_checkpoint(tmp_path)[1]["cycle"] == 2
+    train(tiny_config, tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(tiny_run)
+    assert differing(tmp_path, tiny_run) == []
+
+
+def test_a_run_folder_that_vanishes(tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def vanishing(*arguments: Tensor) -> dict[str, float]:
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        return describe(*arguments)
+
+    monkeypatch.setattr(system, "describe", vanishing)
+    with pytest.raises(
+        GarlError, match=r"cannot write .*samples\.png \(No such file or directory\): see that its folder"
+    ):
+        train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_changes_or_vanishes(tiny_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    data.mkdir()
+    for i in range(4):
+        save_png(data / f"{i}.png", np.full((28, 28, 3), 60 * i, np.uint8))
+    config = changed(tiny_config, data=str(data), label=None, steps=32)
+    train(config, run)
+    capsys.readouterr()
+    train(changed(config, steps=48), run, resume=True)
+    assert "changed" not in capsys.readouterr().err
+    save_png(data / "4.png", np.full((28, 28, 3), 250, np.uint8))
+    train(changed(config, steps=64), run, resume=True)
+    assert f"data has changed since {run} began: the run goes on, but not as it would have" in capsys.readouterr().err
+    shutil.rmtree(data)
+    before = (run / "metrics.jsonl").read_bytes()
+    with pytest.raises(GarlError, match="there is no data"):
+        train(changed(config, steps=80), run, resume=True)
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+# Mistakes.
 
 
 def test_a_finished_run_is_not_written_over(tiny_config: Config, tiny_run: Path) -> None:
@@ -339,3 +604,16 @@ def test_load_config_returns_what_the_run_began_with(tiny_config: Config, tiny_r
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(GarlError, match="does not suit this version of garl: stroke is not a setting"):
         load_config(tmp_path)
+
+
+def test_settings_that_config_json_does_not_have_are_named(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_config(tiny_run)
+    assert capsys.readouterr().err == ""
+    settings = json.loads((tiny_run / "config.json").read_text())
+    del settings["config"]["on_divergence"], settings["config"]["ppo"]["clip"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    config = load_config(tmp_path)
+    assert (config.on_divergence, config.ppo.clip) == ("stop", 0.2)
+    assert capsys.readouterr().err.endswith("config.json does not say on_divergence, ppo.clip: taken as the defaults\n")

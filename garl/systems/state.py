@@ -1,0 +1,107 @@
+"""What a run must find again to go on as if it had never stopped: all that changes from cycle to cycle is here."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from garl.adversary.memory import FakeMemory
+from garl.adversary.update import Adversary
+from garl.env.canvas import PaintEnv
+from garl.errors import GarlError
+from garl.policy.actor_critic import ActorCritic
+from garl.runs import Checkpoint, flatten, unflatten
+
+
+@dataclass
+class State:
+    """The parts of a run that change, to be saved and restored in place; `recent` holds (B, C, H, W) uint8."""
+
+    env: PaintEnv
+    policy: ActorCritic
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel
+    adversary: Adversary
+    memory: FakeMemory
+    generator: torch.Generator  # every draw but the policy's
+    sampler: torch.Generator  # the policy's, on its device
+    recent: deque[Tensor]  # the newest paintings, one batch a cycle
+    cycle: int = 0  # finished ones
+    seconds: float = 0.0
+    roll_backs: int = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is a tensor, by name."""
+        parts = {"policy": self.policy, "average": self.average, "adversary": self.adversary.network}
+        tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+        tensors |= {f"memory.{key}": value for key, value in self.memory.state_dict().items()}
+        tensors |= flatten("policy_optimizer", self.optimizer)
+        tensors |= flatten("adversary_optimizer", self.adversary.optimizer)
+        tensors["recent"] = torch.cat(list(self.recent)) if self.recent else torch.empty(0, dtype=torch.uint8)
+        tensors |= {"generator": self.generator.get_state(), "sampler": self.sampler.get_state()}
+        tensors["dropout"] = torch.get_rng_state()
+        if self.sampler.device.type == "cuda":
+            tensors["dropout_cuda"] = torch.cuda.get_rng_state(self.sampler.device)
+        return tensors
+
+    def meta(self) -> dict[str, Any]:
+        """Everything else."""
+        counters = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
+        return counters | {"env": self.env.np_random.bit_generator.state}
+
+    def restore(self, checkpoint: Checkpoint, folder: Path) -> None:
+        """Become what `tensors` and `meta` described. Raises GarlError, which names `folder`, if the sizes differ."""
+        tensors, meta = checkpoint
+        for prefix, module in (("policy.", self.policy), ("average.", self.average)):
+            restore_module(module, prefix, tensors, folder)
+        restore_module(self.adversary.network, "adversary.", tensors, folder)
+        unflatten("policy_optimizer", tensors, self.optimizer)
+        unflatten("adversary_optimizer", tensors, self.adversary.optimizer)
+        device = self.sampler.device
+        self.memory.load_state_dict({name: value.to(device) for name, value in under("memory.", tensors).items()})
+        self.recent.clear()
+        self.recent.extend(tensors["recent"].split(self.env.num_envs) if len(tensors["recent"]) else ())
+        self.generator.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["dropout"])
+        if len(tensors["sampler"]) == len(self.sampler.get_state()):  # else the run moves between CPU and GPU
+            self.sampler.set_state(tensors["sampler"])
+        if device.type == "cuda" and "dropout_cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["dropout_cuda"], device)
+        self.env.np_random.bit_generator.state = meta["env"]
+        self.cycle, self.seconds, self.roll_backs = meta["cycle"], meta["seconds"], meta["roll_backs"]
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradients of the last minibatches, by name."""
+        networks = {"policy": self.policy, "adversary": self.adversary.network}
+        named = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
+        return {f"gradient of {name}": p.grad for name, p in named.items() if p.grad is not None}
+
+
+def not_finite(tensors: dict[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinity."""
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    # One number for all first: nearly always it is finite, and looking at it costs a GPU one wait.
+    if torch.nn.utils.get_total_norm(list(floating.values())).isfinite():
+        return []
+    return [name for name, tensor in floating.items() if not tensor.isfinite().all()]
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, without it."""
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def restore_module(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Load the tensors whose names start with `prefix` into `module`. Raises GarlError if they do not fit."""
+    try:
+        module.load_state_dict(under(prefix, tensors))
+    except RuntimeError as error:
+        raise GarlError(
+            f"the checkpoint in {folder} does not fit its config.json: restore that file, or train again"
+        ) from error
