@@ -4,7 +4,7 @@ LONGEST = 1000
 
 
 def printable(text: str) -> str:
-    """`text` in one line that is safe to print: what a stranger's file says must not steer the terminal, nor fill it."""
+    """`text` in one line that is safe to print: what a stranger's file says must not steer or fill the terminal."""
     if len(text) > LONGEST:  # the start names the thing, the end the remedy
         text = f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
