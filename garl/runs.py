@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import signal
@@ -24,11 +25,14 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from garl.atomic import replacing
 from garl.errors import GarlError
+from garl.reading import parse_json, read_plain
 
 SCHEMA = "garl-checkpoint/1"
+MAX_CONFIG_BYTES = 2**16
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
@@ -127,10 +131,15 @@ def save_checkpoint(folder: Path, tensors: dict[str, Tensor], meta: dict[str, An
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the meta data of the newest checkpoint in `folder` that can be read."""
-    if not folder.is_dir():
+    """The tensors and the meta data of the newest checkpoint in `folder` that can be read.
+
+    No pickle, and nothing is allocated that the file does not hold. Raises GarlError if there is none, all are damaged,
+    or the newest sound one is of another schema.
+    """
+    if not os.path.isdir(folder):  # unlike pathlib's, these never raise
         raise GarlError(f"there is no run folder {folder}: `garl train` makes one")
-    found = [folder / name for name in ("checkpoint.safetensors", "previous.safetensors") if (folder / name).exists()]
+    names = ("checkpoint.safetensors", "previous.safetensors")
+    found = [folder / name for name in names if os.path.isfile(folder / name)]
     if not found:
         raise GarlError(f"{folder} holds no checkpoint (checkpoint.safetensors): name the folder of a `garl train` run")
     for path in found:
@@ -139,16 +148,39 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 about = file.metadata() or {}
                 if about.get("schema") != SCHEMA:
                     raise GarlError(f"{path} has schema {about.get('schema')!r}; this garl reads {SCHEMA!r}")
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["meta"])  # noqa: SIM118
-        except (safetensors.SafetensorError, OSError, KeyError, json.JSONDecodeError):
+                meta = {**parse_json(about["meta"])}
+                return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
             continue
     raise GarlError(f"no checkpoint in {folder} can be read ({found[0].name} is damaged): train again")
 
 
+class SizeLimit(TorchFunctionMode):
+    """Raises GarlError where a module is built of more numbers than `most`.
+
+    A false config.json must not make us allocate what its checkpoint does not hold.
+    """
+
+    def __init__(self, most: int, folder: Path) -> None:
+        super().__init__()
+        self.left, self.folder = most, folder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.empty:  # what torch.nn makes every parameter with
+            self.left -= math.prod(args[0] if isinstance(args[0], tuple | list) else args)
+            if self.left < 0:
+                raise GarlError(misfit(self.folder))
+        return func(*args, **(kwargs or {}))
+
+
+def misfit(folder: Path) -> str:
+    return f"the checkpoint in {folder} does not fit its config.json: restore that file, or train again"
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration that the run in `folder` started with."""
+    """The resolved configuration that the run in `folder` started with. Raises GarlError."""
     try:
-        return dict(json.loads((folder / "config.json").read_text())["config"])
+        return {**parse_json(read_plain(folder / "config.json", MAX_CONFIG_BYTES))["config"]}
     except OSError as error:
         raise GarlError(f"{folder} is not a run folder: it has no config.json that can be read") from error
     except (KeyError, TypeError, ValueError) as error:
