@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,14 +217,11 @@ def _decoded(
         GarlError: sizes differ and none was asked for, or nothing is readable.
     """
     first: tuple[str, tuple[int, ...]] | None = None
-    for name, opener in track(
-        source.read(names),
-        description=f"Reading {source.path.name}",
-        total=len(names),
-        console=Console(stderr=True),
-        transient=True,
-        disable=len(names) <= PROGRESS_FROM or source.path == sources.BUILTIN,
-    ):
+    openers: Iterable[tuple[str, sources.Opener]] = source.read(names)
+    if len(names) > PROGRESS_FROM and source.path != sources.BUILTIN:
+        about = f"Reading {printable(source.path.name)}"
+        openers = track(openers, about, len(names), console=Console(stderr=True), transient=True)
+    for name, opener in openers:
         try:
             with opener() as image:
                 row = decode(image, size, channels)
