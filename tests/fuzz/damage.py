@@ -51,25 +51,24 @@ def damage(content: bytes, random: Random) -> bytes:
     return bytes(data)
 
 
-def anything(random: Random, depth: int = 3) -> Any:
+PLAIN = (
+    *(None, True, False, *INTEGERS, *(-n for n in INTEGERS), 10**25, 10**400),
+    *(0.0, -0.0, 0.5, 1.5, 28.0, 1e-320, 1e308, float("nan"), float("inf")),
+    *("", "x", "1", "\x1b[2J", "\ud800", "é" * 300, "../x", "/dev/zero", "\0", "A" * 10_000),
+)
+NESTED: list[Any] = [0]
+for _ in range(600):
+    NESTED.append([NESTED[-1]])
+
+
+def anything(random: Random, depth: int = 2) -> Any:
     """A JSON value that nobody asked for."""
-    kind = random.randrange(9 if depth else 6)
-    if kind == 0:
-        return random.choice((None, True, False))
-    if kind == 1:
-        return random.choice(INTEGERS) * random.choice((1, -1, 2**64, 10**400))
-    if kind in (2, 3):
-        return random.choice((0.0, -0.0, 0.5, 1.5, 1e-320, 1e308, float("nan"), float("inf"), 28.0))
-    if kind in (4, 5):
-        return random.choice(("", "x", "1", "\x1b[2J", "\ud800", "é" * 300, "../x", "/dev/zero", "\0", "A" * 10_000))
+    kind = random.randrange(8 if depth else 5)
+    if kind == 5:
+        return [anything(random, depth - 1) for _ in range(random.choice((0, 1, 3, 40)))]
     if kind == 6:
-        return [anything(random, depth - 1) for _ in range(random.choice((0, 1, 3, 200)))] if depth > 1 else [0] * 999
-    if kind == 7:
         return {random.choice(("", "a", "seed", "path", "é")): anything(random, depth - 1) for _ in range(2)}
-    value: Any = 0
-    for _ in range(random.choice((8, 100, 199, 600))):
-        value = [value]
-    return value
+    return NESTED[random.choice((8, 100, 199, 600))] if kind == 7 else random.choice(PLAIN)
 
 
 def replaced(value: Any, random: Random) -> Any:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +116,12 @@ def check_brush(brush: Brush) -> None:
 
 
 def in_yaml(content: bytes, random: Random) -> bytes:
-    return json.dumps(replaced(yaml.safe_load(content), random)).encode()  # JSON is YAML
+    return json.dumps(replaced(parsed(content), random)).encode()  # JSON is YAML
+
+
+@cache
+def parsed(content: bytes) -> Any:
+    return yaml.safe_load(content)
 
 
 @cache
