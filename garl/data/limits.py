@@ -9,7 +9,7 @@ from garl.errors import GarlError
 MAX_PICTURES = 4_000_000
 """In one archive or IDX file."""
 MAX_PIXELS = 128_000_000
-"""Of one picture, which takes up to 1.5 GB to decode."""
+"""Of one picture, which takes up to 2 GB to decode."""
 MAX_SCANNED = 40 * 100_000_000
 """Pixels of one JPEG times its scans: an honest one has about 10, and 14 bytes make libjpeg pass over all once more."""
 MAX_FILE_BYTES = 1 << 28

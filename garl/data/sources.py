@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -330,7 +330,7 @@ def _hashed(split: str) -> Keep:
 def _is_picture(name: str) -> bool:
     parts = [part for part in name.split("/") if part != "."]
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
+    return not hidden and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _either(path: Path) -> Path | None:
