@@ -10,8 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import READERS
 
-SLOW = {"agent": 60, "picture": 200}
-
 
 @pytest.fixture(autouse=True, scope="module")
 def _cache(tmp_path_factory: pytest.TempPathFactory):
@@ -29,7 +27,8 @@ def test_the_seeds_are_valid(name: str, tmp_path: Path) -> None:
 def test_broken_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     reader = READERS[name]
 
-    @settings(max_examples=SLOW.get(name, 120), deadline=None, suppress_health_check=list(HealthCheck))
+    # The same inputs each time: a rare one is for the benchmark to find, not for somebody else's change.
+    @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.randoms(use_true_random=False, note_method_calls=False))
     def broken(random: Random) -> None:
         reader.loads(reader.make(random), tmp_path / "input")
