@@ -34,10 +34,12 @@ from torch import Tensor
 from garl.atomic import remove_leftovers, replacing, sync_folder, writing
 from garl.errors import GarlError
 from garl.lock import locked
+from garl.reading import parse_json, read_plain
 
 SCHEMA = "garl-checkpoint/2"
 CHECKPOINTS = ("next.safetensors", "checkpoint.safetensors", "previous.safetensors")
 """Where checkpoints lie, the newest first; the first name is used between two renamings only."""
+MAX_CONFIG_BYTES = 2**16
 
 Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and what else JSON can hold; meta["cycle"] counts the finished cycles."""
@@ -233,17 +235,16 @@ def checksum(tensors: dict[str, Tensor], meta: str) -> str:
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The tensors and the meta data of the newest checkpoint in `folder` that is whole; names damaged ones on stderr.
 
-    Raises GarlError if there is none, or if another version of garl wrote it.
+    No pickle, and nothing is allocated that the file does not hold. Raises GarlError if there is none, or if another
+    version of garl wrote it.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike pathlib's, these never raise
         raise GarlError(f"there is no run folder {folder}: `garl train` makes one")
     damaged: list[Path] = []
-    for path in (folder / name for name in CHECKPOINTS):
+    for path in (folder / name for name in CHECKPOINTS if os.path.isfile(folder / name)):
         try:
             checkpoint = _read_checkpoint(path)
-        except FileNotFoundError:
-            continue
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+        except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
             damaged.append(path)
             continue
         for one in damaged:
@@ -267,7 +268,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if checksum(tensors, about["meta"]) != about["sha256"]:
         raise ValueError("the checksum differs")
-    return tensors, json.loads(about["meta"])
+    return tensors, {**parse_json(about["meta"])}
 
 
 def save_divergence(
@@ -288,9 +289,9 @@ def save_divergence(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration that the run in `folder` started with."""
+    """The resolved configuration that the run in `folder` started with. Raises GarlError."""
     try:
-        return dict(json.loads((folder / "config.json").read_text())["config"])
+        return {**parse_json(read_plain(folder / "config.json", MAX_CONFIG_BYTES))["config"]}
     except OSError as error:
         raise GarlError(
             f"{folder} is not a run folder: it has no config.json that can be read; `garl train` makes one"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from garl.errors import GarlError
+
+LARGEST = 2**53
+"""Whole numbers are below this, so that they fit wherever they go: into a float, an int64, a seed."""
 
 
 class Settings(BaseModel):
@@ -18,11 +22,15 @@ class Settings(BaseModel):
     @classmethod
     def _in_one_sentence(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            return handler(values)
+            settings = handler(values)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or cls.__name__
             if first["type"] == "extra_forbidden":
                 raise GarlError(f"{field} is not a setting; those are {', '.join(cls.model_fields)}") from error
             problem = first["msg"].replace("Input should be", "must be")
-            raise GarlError(f"{field} {problem}, not {first['input']!r}") from error
+            raise GarlError(f"{field} {problem}, not {reprlib.repr(first['input'])}") from error
+        for name, value in settings:
+            if isinstance(value, int) and abs(value) >= LARGEST:
+                raise GarlError(f"{name} must be below {LARGEST:,}, not a number of {value.bit_length()} bits")
+        return settings

@@ -163,11 +163,44 @@ def test_another_schema_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize("meta", ["[" * 10**5, "9" * 5000, "[]", "null", "3", "{", "NaN", "", None])
+def test_meta_data_that_make_no_sense(tmp_path: Path, meta: str | None) -> None:
+    about = {"schema": "garl-checkpoint/1"} | ({} if meta is None else {"meta": meta})
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "checkpoint.safetensors", about)
+    with pytest.raises(GarlError, match=r"no checkpoint in .* can be read \(checkpoint\.safetensors is damaged\)"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {
+            "x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+            "y": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        },
+        {"x": {"dtype": "F32", "shape": [2**62], "data_offsets": [0, 8]}},
+        {"x": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}},
+        {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 2**63]}},
+        {"x": {"dtype": "O", "shape": [2], "data_offsets": [0, 8]}},
+    ],
+)
+def test_headers_that_lie(tmp_path: Path, header: dict) -> None:
+    text = json.dumps({"__metadata__": {"schema": "garl-checkpoint/1", "meta": "{}"}, **header}).encode()
+    for length in (len(text), 2**63 - 1, 2**64 - 1):
+        (tmp_path / "checkpoint.safetensors").write_bytes(length.to_bytes(8, "little") + text + bytes(8))
+        with pytest.raises(GarlError, match="can be read"):
+            load_checkpoint(tmp_path)
+
+
 def test_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(GarlError, match="holds no checkpoint"):
         load_checkpoint(tmp_path)
-    with pytest.raises(GarlError, match="there is no run folder"):
-        load_checkpoint(tmp_path / "nowhere")
+    for name in ("nowhere", "x" * 5000, "a\0b"):
+        with pytest.raises(GarlError, match="there is no run folder"):
+            load_checkpoint(tmp_path / name)
+    os.mkfifo(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(GarlError, match="holds no checkpoint"):
+        load_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
@@ -198,7 +231,14 @@ def test_config_json(tmp_path: Path) -> None:
     assert read_config(tmp_path / "a" / "run") == {"strokes": 3, "paint": {"grid": 8}}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": 3}', '{"config": null}', "\udcff"])
+@pytest.mark.parametrize("config", ["3", "null", "[]", '""', '[["strokes", 3]]', "[" * 10**4, "9" * 5000, "NaN"])
+def test_a_config_is_a_record(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(f'{{"config": {config}}}')
+    with pytest.raises(GarlError, match=r"config\.json is damaged"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "\ufeff{}", "\udcff"])
 def test_a_damaged_config_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(GarlError, match=r"config\.json is damaged"):
@@ -206,8 +246,12 @@ def test_a_damaged_config_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(GarlError, match=r"is not a run folder: it has no config\.json"):
-        read_config(tmp_path)
+    for make in (lambda path: None, os.mkfifo, lambda path: path.write_bytes(bytes(2**16 + 1))):
+        path = tmp_path / "config.json"
+        path.unlink(missing_ok=True)
+        make(path)
+        with pytest.raises(GarlError, match=r"is not a run folder: it has no config\.json that can be read"):
+            read_config(tmp_path)
 
 
 def records(folder: Path) -> list[tuple[int, float]]:

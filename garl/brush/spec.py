@@ -22,6 +22,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from garl.errors import GarlError
+from garl.reading import read_plain
 
 LIBRARY = Path(__file__).parent / "library"
 MAX_YAML_BYTES = 64 * 1024
@@ -38,7 +39,10 @@ Thickness = Annotated[float, Field(gt=0, le=1, description="a number above 0, at
 Multiple = Annotated[float, Field(gt=0, le=4, description="a number above 0, at most 4")]
 Degrees = Annotated[float, Field(ge=0, le=180, description="a number of degrees from 0 to 180")]
 Flag = Annotated[bool, Field(description="true or false")]
-Text = Annotated[str, Field(min_length=1, max_length=200, description="a text of 1 to 200 characters")]
+Text = Annotated[
+    str,  # no control characters: the name is printed
+    Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,200}$", description="a text of 1 to 200 characters in one line"),
+]
 StrokeType = Annotated[
     Literal["bezier", "line", "triangle", "point"], Field(description="one of bezier, line, triangle, point")
 ]
@@ -52,7 +56,7 @@ class _Schema(BaseModel):
 class Texture(_Schema):
     """The picture that is stamped.
 
-    path: PNG, relative to the brush file; its alpha channel, or else its brightness (white paints).
+    path: PNG in the folder of the brush file or below; its alpha channel, or else its brightness (white paints).
     opacity: 0..1, the flow: how far each dab raises the stroke's layer towards the texture. With 1 a dab covers at
     once; with less, paint builds up where dabs overlap.
     """
@@ -216,8 +220,7 @@ def load_brush(name_or_path: str) -> Brush:
             )
         path = LIBRARY / f"{name_or_path}.yaml"
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_YAML_BYTES + 1).decode("utf-8")
+        text = read_plain(path, MAX_YAML_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
         raise GarlError(f"{path} cannot be read as a brush file: {_reason(error)}.") from None
     spec = parse_brush(text, str(path))
@@ -247,19 +250,19 @@ def parse_brush(text: str, source: str) -> BrushSpec:
 def load_texture(spec: BrushSpec, folder: str | Path, source: str | None = None) -> np.ndarray:
     """The texture of a brush whose file lies in `folder`, as float32 (S, S) (see `Brush`). Raises GarlError.
 
-    A PNG of at most 512 × 512 pixels: padded to a square, and averaged down to 128 × 128 where it is larger. `source`
-    names the brush file in errors.
+    A PNG of at most 512 × 512 pixels and 4 MiB, in `folder` or below: a brush from the net must not reach for other
+    files, whose pixels would go into every stroke file. It is padded to a square, and averaged down to 128 × 128 where
+    it is larger. `source` names the brush file in errors.
     """
-    folder = Path(folder).resolve()
     where = f"{source or f'brush {spec.name!r}'}: `texture.path` {spec.texture.path!r}"
     try:
+        folder = Path(folder).resolve()
         path = (folder / spec.texture.path).resolve()
-        if folder == LIBRARY.resolve() and not path.is_relative_to(folder):
-            raise GarlError(f"{where} must stay in the library's folder.")
-        if not path.is_file():
-            raise GarlError(f"{where} must name a PNG file that exists.")
-        with path.open("rb") as file:
-            png = file.read(MAX_PNG_BYTES)
+        if not path.is_relative_to(folder):  # links are followed by now
+            raise GarlError(f"{where} must stay in the brush's folder: copy the picture there.")
+        png = read_plain(path, MAX_PNG_BYTES)
+    except FileNotFoundError:
+        raise GarlError(f"{where} must name a PNG file that exists.") from None
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         raise GarlError(f"{where} cannot be read: {_reason(error)}.") from None
     return _decode_texture(png, MAX_PICTURE_SIDE, where)

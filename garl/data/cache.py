@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -30,14 +31,16 @@ def recall(recipe: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]] | None:
     rows, record = _paths(recipe)
     try:
         written = json.loads(record.read_text())
-        if written["recipe"] != recipe or written["checksum"] != _checksum(rows):
+        about = written["about"]
+        if written["recipe"] != recipe or written["checksum"] != _checksum(rows, about):
             return None
-        return np.load(rows, mmap_mode="r"), written["about"]
-    except (OSError, ValueError, KeyError, TypeError):
+        array = np.load(rows, mmap_mode="r", allow_pickle=False)
+        return (array, about) if array.dtype == np.uint8 and array.ndim == 4 else None
+    except Exception:  # whatever is wrong with it, it can be made again
         return None
 
 
-def store(recipe: dict[str, Any], rows: Iterable[np.ndarray], about: Callable[[], dict[str, Any]]) -> None:
+def store(recipe: dict[str, Any], rows: Iterable[np.ndarray], about: Callable[[], dict[str, Any]], most: int) -> None:
     """Write `rows`, one or more of (C, H, W) uint8, as one .npy for `recall`, holding one row in memory at a time.
 
     Several processes may store the same recipe at once: each writes a file of its own, and renaming is atomic.
@@ -45,9 +48,10 @@ def store(recipe: dict[str, Any], rows: Iterable[np.ndarray], about: Callable[[]
     Args:
         recipe: everything that the rows depend on, in JSON types.
         about: called after the last row; facts about the rows, in JSON types.
+        most: how many rows may come.
 
     Raises:
-        GarlError: the cache folder cannot be written.
+        GarlError: the cache folder cannot be written, or its disk has no room for `most` rows.
     """
     final, record = _paths(recipe)
     temporary: list[Path] = []
@@ -60,6 +64,7 @@ def store(recipe: dict[str, Any], rows: Iterable[np.ndarray], about: Callable[[]
             for row in rows:
                 if shape is None:
                     shape = row.shape
+                    _check_room(final.parent, most * row.nbytes)
                     _write_header(file, (0, *shape))
                 assert row.dtype == np.uint8, "rows are uint8"
                 assert row.shape == shape, "rows have one shape"
@@ -68,7 +73,8 @@ def store(recipe: dict[str, Any], rows: Iterable[np.ndarray], about: Callable[[]
             assert shape is not None, "there must be a row"
             file.seek(0)
             _write_header(file, (count, *shape))  # numpy pads headers so that the first dimension can grow in place
-        written = {"recipe": recipe, "checksum": _checksum(temporary[0]), "about": about()}
+        facts = about()
+        written = {"recipe": recipe, "checksum": _checksum(temporary[0], facts), "about": facts}
         with tempfile.NamedTemporaryFile("w", dir=final.parent, suffix=".part", delete=False) as text:
             temporary.append(Path(text.name))
             json.dump(written, text)
@@ -94,9 +100,18 @@ def _write_header(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _checksum(path: Path) -> str:
-    """Length and CRC-32: guards against accidents, and runs at the speed of the disk."""
-    crc = 0
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise GarlError(
+            f"the pictures take {needed:,} bytes in {folder}, where {free:,} are free: ask for a smaller size or fewer "
+            "pictures, or set GARL_CACHE to a folder on another disk"
+        )
+
+
+def _checksum(path: Path, about: Any) -> str:
+    """Length and CRC-32 of both files: guards against accidents, and runs at the speed of the disk."""
+    crc = zlib.crc32(json.dumps(about, sort_keys=True).encode())
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             crc = zlib.crc32(chunk, crc)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageOps
 
+from garl.data.limits import MAX_PIXELS
+
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """What Pillow may try. A short list: its rarer readers are where a hostile file finds its holes."""
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-MAX_PIXELS = 64_000_000
 GREY = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"))
 
 
@@ -17,7 +18,8 @@ def decode(image: Image.Image, size: tuple[int, int] | None, channels: int) -> n
     """Upright, on white, cropped about its centre to the aspect of `size` and resized with antialiasing.
 
     Args:
-        image: opened but not necessarily loaded, in any Pillow mode; 16-bit grey is scaled to 8 bits.
+        image: opened but not necessarily loaded, in any Pillow mode, turned upright in place; 16-bit grey is scaled to
+            8 bits.
         size: (height, width), or None to keep the picture's own.
         channels: 1 for luma (ITU-R 601), 3 for RGB.
 
@@ -29,7 +31,10 @@ def decode(image: Image.Image, size: tuple[int, int] | None, channels: int) -> n
     """
     if image.width * image.height > MAX_PIXELS:  # before the pixels are loaded: a small file can hold a huge picture
         raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS // 10**6} million pixels")
-    image = _flatten(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
+    ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture would take half a gigabyte
+    image = _flatten(image)
+    if image.mode != (mode := "L" if channels == 1 else "RGB"):
+        image = image.convert(mode)
     if size is not None and (image.height, image.width) != size:
         image = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
     pixels = np.asarray(image)

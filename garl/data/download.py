@@ -18,6 +18,7 @@ from garl.errors import GarlError
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
+MAX_BYTES = 4 << 30  # of one file: a server without an end would fill the disk; the largest, CelebA's, has 1.4 GB
 
 
 @dataclass(frozen=True)
@@ -196,14 +197,16 @@ def _fetch(url: str, target: Path, progress: Progress) -> None:
     with response:
         if response.status != http.client.PARTIAL_CONTENT:  # the server ignores Range and sends everything
             start = 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else start + int(length)
+        total = None if response.length is None else start + response.length
         task = progress.add_task(target.name, total=total, completed=start)
         have = start
         with part.open("ab" if start else "wb") as file:
             while chunk := _receive(response, url):
                 file.write(chunk)
                 have += len(chunk)
+                if have > MAX_BYTES:
+                    part.unlink()
+                    raise GarlError(f"{url} sends more than {MAX_BYTES:,} bytes, which no set has: try again later")
                 progress.update(task, completed=have)
     if total is not None and have < total:
         raise GarlError(f"the connection to {url} broke at {have} of {total} bytes: run the download again to resume")

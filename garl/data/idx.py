@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from garl.data.limits import MAX_PIXELS, check_count, check_unpacked
 from garl.errors import GarlError
 
 UNSIGNED_BYTE = 8
@@ -26,7 +27,8 @@ def shape(path: Path, dimensions: int) -> tuple[int, ...]:
     """The shape that an IDX file of unsigned bytes declares, once its contents are known to fill it exactly.
 
     Raises:
-        GarlError: the file is not IDX, holds other than `dimensions` dimensions, or is too short or too long.
+        GarlError: the file is not IDX, holds other than `dimensions` dimensions, is too short or too long, or goes
+            beyond `garl.data.limits`.
     """
     with _opened(path) as file:
         head = file.read(4 + 4 * dimensions)
@@ -41,9 +43,13 @@ def shape(path: Path, dimensions: int) -> tuple[int, ...]:
         expected, found = prod(sizes), 0
         while found <= expected and (chunk := file.read(CHUNK)):  # stops early: a gzip bomb costs one chunk too many
             found += len(chunk)
+            check_unpacked(path, found)
     if found != expected or expected == 0:
         what = "empty" if expected == 0 else "too long" if found > expected else f"cut short at {found} bytes"
         raise GarlError(f"{path} is {what} (its header {sizes} asks for {expected} bytes): get the file again")
+    check_count(path, sizes[0])
+    if prod(sizes[1:]) > MAX_PIXELS:
+        raise GarlError(f"{path} holds pictures of {sizes[1:]}, and {MAX_PIXELS:,} pixels are the most: cut them up")
     return sizes
 
 

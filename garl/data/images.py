@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from rich.progress import track
 from garl.data import cache, sources
 from garl.data.decode import decode, is_colour
 from garl.data.download import DATASETS, missing, place
-from garl.errors import GarlError
+from garl.errors import GarlError, printable
 
 VERSION = 1  # of what a recipe makes; raise it when decoding changes
 PROGRESS_FROM = 2000
@@ -29,7 +30,7 @@ class Images:
     name: str
     array: np.ndarray  # (N, C, H, W) uint8
     labels: np.ndarray | None  # (N,) int64
-    skipped: tuple[str, ...]  # what could not be read, as "path: reason"
+    skipped: tuple[str, ...]  # what could not be read, as "path: reason", safe to print
     label_names: tuple[str, ...]  # label i is called label_names[i]; () if labels have no names
 
     def __len__(self) -> int:
@@ -69,7 +70,8 @@ def load(
         limit: at most so many pictures, the first ones of what the other arguments select.
 
     Raises:
-        GarlError: an argument out of range, no such data, nothing readable in it, or no room in the cache.
+        GarlError: an argument out of range, no such data, nothing readable in it, more than `garl.data.limits` allow,
+            or no room in the cache.
     """
     _check(size, channels, label, split, limit)
     source = _source(data, split)
@@ -110,7 +112,7 @@ def load(
         array = np.stack(list(rows()))
         array.setflags(write=False)
         return _images(name, array, about())
-    cache.store(recipe, rows(), about)
+    cache.store(recipe, rows(), about, len(names))
     stored = cache.recall(recipe)
     if stored is None:
         raise GarlError(f"the picture cache {cache.cache_dir()} lost what was just written there: check the disk")
@@ -144,11 +146,14 @@ def _source(data: str, split: str) -> sources.Source:
         if absent := missing(data):
             raise GarlError(f'{data} is not downloaded ({absent[0]} is missing): run "garl data download {data}"')
         return sources.find(place(data), split)
-    path = Path(data).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(data))  # these two of os.path do not raise, whatever the text
+    if not os.path.exists(path):
         known = ", ".join(("digits", *DATASETS))
         raise GarlError(f"there is no data {data!r}: give a set ({known}) or the path of a folder, archive or IDX file")
-    return sources.find(path, split)
+    try:
+        return sources.find(path, split)
+    except OSError as error:
+        raise GarlError(f"{path} cannot be read ({error.strerror}): make it readable, or name another") from error
 
 
 def _stamp(source: sources.Source) -> str:
@@ -212,19 +217,16 @@ def _decoded(
         GarlError: sizes differ and none was asked for, or nothing is readable.
     """
     first: tuple[str, tuple[int, ...]] | None = None
-    for name, opener in track(
-        source.read(names),
-        description=f"Reading {source.path.name}",
-        total=len(names),
-        console=Console(stderr=True),
-        transient=True,
-        disable=len(names) <= PROGRESS_FROM or source.path == sources.BUILTIN,
-    ):
+    openers: Iterable[tuple[str, sources.Opener]] = source.read(names)
+    if len(names) > PROGRESS_FROM and source.path != sources.BUILTIN:
+        about = f"Reading {printable(source.path.name)}"
+        openers = track(openers, about, len(names), console=Console(stderr=True), transient=True)
+    for name, opener in openers:
         try:
             with opener() as image:
                 row = decode(image, size, channels)
         except Exception as error:  # Pillow meets damaged bytes with exceptions of nearly every kind
-            skipped.append(f"{name}: {' '.join(str(error).split()) or type(error).__name__}")
+            skipped.append(printable(f"{name}: {' '.join(str(error).split()) or type(error).__name__}"))
             continue
         if first is None:
             first = name, row.shape

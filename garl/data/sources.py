@@ -1,7 +1,7 @@
 """Where pictures lie: folders, zips, tars, IDX files, and the official layouts of Omniglot and CelebA.
 
 A source is listed by name before anything is decoded; pictures are then opened one by one, in that order, straight
-from the archive: nothing is unpacked to disk.
+from the archive: nothing is unpacked to disk. Sets come from strangers: `garl.data.limits` says what is refused.
 """
 
 from __future__ import annotations
@@ -11,22 +11,36 @@ import io
 import os
 import re
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from garl.data import idx
 from garl.data.decode import FORMATS, SUFFIXES
+from garl.data.limits import MAX_FILE_BYTES, MAX_SCANNED, check_count, check_unpacked
 from garl.errors import GarlError
+from garl.reading import read_plain
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MAX_MEMBER_BYTES = 1 << 28
+TAR_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+"""Types of members that extend the header of the next; tarfile reads them whole."""
+MAX_TAR_HEADER = 8192
+"""Bytes of such a member: twice a path of the greatest length."""
+MAX_PARTITION_BYTES = 1 << 26
 FEW = 20
 HELD_OUT = 0.1
 BUILTIN = Path(__file__).parent / "builtin"
@@ -82,7 +96,7 @@ def find(path: Path, split: str) -> Source:
         if images is None:
             raise GarlError(f'{path} lacks {prefix}-images-idx3-ubyte[.gz], the split "{split}": add the file')
         return _idx(path, images, _everything)
-    if all((path / f"{name}.zip").exists() for name in OMNIGLOT):
+    if all((path / f"{name}.zip").is_file() for name in OMNIGLOT):
         return _zip(path / f"{OMNIGLOT[split == 'test']}.zip", _everything)
     return _folder(path, _hashed(split))
 
@@ -99,8 +113,10 @@ def builtin(split: str) -> Source:
 
 
 def _file(path: Path, split: str) -> Source:
-    if not path.exists():
-        raise GarlError(f"{path} does not exist: name a folder of pictures, a zip, a tar or an IDX file")
+    if not path.is_file():  # a pipe or a device might never end
+        raise GarlError(
+            f"{path} is no folder and no plain file: name a folder of pictures, a zip, a tar or an IDX file"
+        )
     if path.suffix.lower() == ".zip":
         return _zip(path, _hashed(split))
     if path.name.lower().endswith(TAR_SUFFIXES):
@@ -124,32 +140,69 @@ def _folder(path: Path, keep: Keep) -> Source:
 
     def read(names: Iterable[str]) -> Iterator[tuple[str, Opener]]:
         wanted = set(names)
-        return ((name, partial(_open, file)) for name, file in by_name.items() if name in wanted)
+        openers = ((name, partial(read_plain, file, MAX_FILE_BYTES)) for name, file in by_name.items())
+        return ((name, partial(_open, content)) for name, content in openers if name in wanted)
 
     return Source(path, tuple(by_name.values()), lambda: _listing(path, tuple(by_name), keep), read)
 
 
 def _zip(path: Path, keep: Keep) -> Source:
+    def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+        found = {member.filename: member for member in archive.infolist() if _is_picture(member.filename)}
+        check_count(path, len(found))
+        check_unpacked(path, sum(member.file_size for member in found.values()))
+        return found
+
+    def listing() -> Listing:
+        with _blaming(path), zipfile.ZipFile(path) as archive:
+            names = tuple(sorted(members(archive)))
+        return _listing(path, names, keep)
+
     def read(names: Iterable[str]) -> Iterator[tuple[str, Opener]]:
         wanted = set(names)
         with _blaming(path), zipfile.ZipFile(path) as archive:
-            for name in filter(wanted.__contains__, _zip_names(path)):
-                yield name, partial(_open_member, archive.getinfo(name).file_size, partial(archive.read, name))
+            for name, member in sorted(members(archive).items()):
+                if name in wanted:
+                    yield name, partial(_open, partial(_zip_bytes, archive, member))
 
-    return Source(path, (path,), lambda: _listing(path, _zip_names(path), keep), read)
+    return Source(path, (path,), listing, read)
 
 
-def _zip_names(path: Path) -> tuple[str, ...]:
-    with _blaming(path), zipfile.ZipFile(path) as archive:
-        return tuple(sorted({name for name in archive.namelist() if _is_picture(name)}))
+def _zip_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    _check_member(member.file_size)
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a limit
+        raise ValueError("packed by a rare method: pack the zip anew with deflate")
+    with archive.open(member.filename) as file:
+        return file.read(member.file_size)  # not read(), which unpacks whatever is there before it looks at the size
+
+
+class _TarMember(tarfile.TarInfo):
+    """A member whose header cannot make tarfile read without end: CVE-2024-6232 and CVE-2025-8194 among others."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _TarMember:
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0 or (member.type in TAR_HEADERS and member.size > MAX_TAR_HEADER):
+            raise tarfile.ReadError(f"a member's header says {member.size:,} bytes")
+        return member
 
 
 def _tar(path: Path, keep: Keep) -> Source:
+    def opened() -> tarfile.TarFile:
+        return tarfile.open(path, tarinfo=_TarMember)
+
     def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-        seen = set()
-        for member in archive:
-            if member.isfile() and _is_picture(member.name) and member.name not in seen:
+        seen: set[str] = set()
+        unpacked = 0
+        while member := archive.next():
+            archive.members = []  # type: ignore[attr-defined]  # tarfile would keep a kilobyte for each
+            if member.size < 0:  # an extended header has the last word
+                raise tarfile.ReadError(f"a member's header says {member.size:,} bytes")
+            unpacked += tarfile.BLOCKSIZE + member.size
+            check_unpacked(path, unpacked)  # before tarfile unpacks the member to reach the next one
+            if member.isreg() and not member.issparse() and _is_picture(member.name) and member.name not in seen:
                 seen.add(member.name)
+                check_count(path, len(seen))
                 yield member
         # tarfile takes a damaged header for the end; at the true end there are zeros, or nothing.
         assert archive.fileobj is not None, "open for reading"
@@ -158,21 +211,22 @@ def _tar(path: Path, keep: Keep) -> Source:
             raise tarfile.ReadError("a member's header makes no sense")
 
     def listing() -> Listing:
-        with _blaming(path), tarfile.open(path) as archive:
+        with _blaming(path), opened() as archive:
             names = tuple(member.name for member in members(archive))
         return _listing(path, names, keep)
 
     def read(names: Iterable[str]) -> Iterator[tuple[str, Opener]]:
         wanted = set(names)
-        with _blaming(path), tarfile.open(path) as archive:
+        with _blaming(path), opened() as archive:
             for member in members(archive):  # in the order of the file: a compressed tar cannot be entered elsewhere
                 if member.name in wanted:
-                    yield member.name, partial(_open_member, member.size, partial(_tar_bytes, archive, member))
+                    yield member.name, partial(_open, partial(_tar_bytes, archive, member))
 
     return Source(path, (path,), listing, read)
 
 
 def _tar_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    _check_member(member.size)
     file = archive.extractfile(member)
     assert file is not None, "only plain files are listed"
     return file.read()
@@ -211,7 +265,11 @@ def _celeba(path: Path, split: str) -> Source:
             f"{path} lacks CelebA's {PARTITION}: put it there, or name the pictures inside to split them by their names"
         )
     number = str(("train", "valid", "test").index(split))
-    lines = [line.split() for line in partition.read_text(errors="replace").splitlines() if line.strip()]
+    try:
+        text = read_plain(partition, MAX_PARTITION_BYTES).decode(errors="replace")
+    except OSError as error:
+        raise GarlError(f"{partition} cannot be read ({error.strerror}): get it again") from error
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     if any(len(line) != 2 or line[1] not in ("0", "1", "2") for line in lines):
         raise GarlError(f'{partition} is damaged: each line must read like "000001.jpg 0" with 0, 1 or 2; get it again')
     members = {name for name, part in lines if part == number}
@@ -219,7 +277,7 @@ def _celeba(path: Path, split: str) -> Source:
     def keep(names: Sequence[str]) -> np.ndarray:
         return np.array([name.rpartition("/")[2] in members for name in names], bool)
 
-    if not folder.is_dir() and not archive.exists():
+    if not folder.is_dir() and not archive.is_file():
         raise GarlError(f"{path} holds {PARTITION} and no pictures: add img_align_celeba/ or img_align_celeba.zip")
     pictures = _folder(folder, keep) if folder.is_dir() else _zip(archive, keep)
     return Source(path, (partition, *pictures.files), pictures.listing, pictures.read)
@@ -239,15 +297,18 @@ def _listing(path: Path, names: tuple[str, ...], keep: Keep) -> Listing:
 def _labels(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Labels (N,) int64 from subfolders, if every picture lies in exactly one, or in Omniglot's alphabet/character."""
     folders = [[part for part in name.split("/")[:-1] if part not in ("", ".")] for name in names]
-    # A folder around everything says nothing about the pictures; archives usually have one.
-    while min(map(len, folders)) > 1 and len({parts[0] for parts in folders}) == 1:
-        folders = [parts[1:] for parts in folders]
+    # Folders around everything say nothing about the pictures; archives usually have one.
+    levels = zip(*(parts[:-1] for parts in folders), strict=False)
+    around = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+    folders = [parts[around:] for parts in folders]
     depths = {len(parts) for parts in folders}
     omniglot = depths == {2} and all(re.fullmatch(r"character\d+", parts[1]) for parts in folders)
     if depths != {1} and not omniglot:
         return None, ()
-    label_names, labels = np.unique(["/".join(parts) for parts in folders], return_inverse=True)
-    return labels.astype(np.int64), tuple(map(str, label_names))
+    of_pictures = ["/".join(parts) for parts in folders]
+    label_names = sorted(set(of_pictures))  # not numpy's unique, which makes every name as wide as the longest
+    number = {name: i for i, name in enumerate(label_names)}
+    return np.array([number[name] for name in of_pictures], np.int64), tuple(label_names)
 
 
 def _everything(names: Sequence[str]) -> np.ndarray:
@@ -269,30 +330,41 @@ def _hashed(split: str) -> Keep:
 def _is_picture(name: str) -> bool:
     parts = [part for part in name.split("/") if part != "."]
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
+    return not hidden and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _either(path: Path) -> Path | None:
-    return next((file for file in (path, path.with_name(f"{path.name}.gz")) if file.exists()), None)
+    return next((file for file in (path, path.with_name(f"{path.name}.gz")) if file.is_file()), None)
 
 
 # Opening.
 
 
-def _open(file: Path | io.BytesIO) -> Image.Image:
-    return Image.open(file, formats=FORMATS)
+def _open(read: Callable[[], bytes]) -> Image.Image:
+    content = read()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` has a limit of its own
+        try:
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise ValueError(f"not a picture in one of {', '.join(FORMATS)}") from None
+    scans = content.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
+    if scans * image.width * image.height > MAX_SCANNED:
+        raise ValueError(f"its {scans} scans would take too long: save it anew")
+    return image
 
 
-def _open_member(size: int, read: Callable[[], bytes]) -> Image.Image:
-    if size > MAX_MEMBER_BYTES:  # before it is unpacked into memory
-        raise ValueError(f"more than {MAX_MEMBER_BYTES >> 20} MiB")
-    return _open(io.BytesIO(read()))
+def _check_member(size: int) -> None:
+    if size > MAX_FILE_BYTES:  # before it is unpacked into memory
+        raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
 
 
 @contextmanager
 def _blaming(path: Path) -> Iterator[None]:
     try:
         yield
+    except GarlError:
+        raise
     except Exception as error:  # zipfile and tarfile meet damaged bytes with exceptions of many kinds
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise GarlError(f"the archive {path} is damaged or unreadable ({reason}): get it again") from error

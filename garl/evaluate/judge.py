@@ -6,6 +6,7 @@ file; the architecture is read from a file's metadata, so that a second, indepen
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -25,6 +26,8 @@ FEATURES = 64
 CLASSES = 10
 BATCH = 512
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+MAX_STAGES, MAX_WIDTH, MAX_KERNEL = 4, 256, 9
+"""Of a judge in a file: at most 64 MB of weights."""
 SHIPPED = Path(__file__).with_name("judge.safetensors")
 
 
@@ -74,16 +77,27 @@ class Judge(nn.Module):
 
 @cache
 def load_judge(path: str | Path | None = None) -> Judge:
-    """The judge in `path` (None: the shipped one) in evaluation mode; loaded once. Raises GarlError if unreadable."""
+    """The judge in `path` (None: the shipped one) in evaluation mode; loaded once.
+
+    Raises GarlError if there is none, or it is damaged, or larger than 4 stages of 256 maps.
+    """
     path = Path(path or SHIPPED)
-    if not path.is_file():
-        raise GarlError(f"no judge at {path}: make one with `python -m garl.evaluate.train_judge --out {path}`")
+    if not os.path.isfile(path):
+        raise GarlError(f"no judge at {path}: make one with `python -m garl.evaluate.train_judge --out FILE`")
     try:
         with safe_open(path, "pt") as file:
             facts = file.metadata()
-            judge = Judge(tuple(map(int, facts["widths"].split())), int(facts["kernel"]))
-            judge.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            widths, kernel = tuple(map(int, facts["widths"].split())), int(facts["kernel"])
+            if not (1 <= len(widths) <= MAX_STAGES and min(widths) >= 1 and max(widths) <= MAX_WIDTH):
+                raise ValueError(f"widths {widths}")
+            if not (1 <= kernel <= MAX_KERNEL and kernel % 2):  # an even one would change the size of what it sees
+                raise ValueError(f"kernel {kernel}")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights.values()):
+            raise ValueError("weights are finite and float32")
+        judge = Judge(widths, kernel)
+        judge.load_state_dict(weights)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise GarlError(f"{path} is not a judge: give a file that garl.evaluate.train_judge wrote") from error
     return judge.eval().requires_grad_(False)
 

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from garl.atomic import replacing
 from garl.brush.geometry import COLOR, OPACITY, POINTS, STROKE_SIZE, THICKNESS
 from garl.errors import GarlError
+from garl.reading import read_plain
 
 SCHEMA = "garl-strokes/1"
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 32 * 2**20  # a hostile file of this size takes 1.5 GB and 4 s to refuse
 MAX_STROKES = 10**6
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -46,7 +47,7 @@ class _Stroke(_Model):
 
 class _Painting(_Model):
     seed: Seed
-    strokes: list[_Stroke]
+    strokes: Annotated[list[_Stroke], FailFast()]  # else every wrong entry would be remembered
 
 
 class _Header(_Model):
@@ -55,14 +56,14 @@ class _Header(_Model):
     height: Side
     width: Side
     channels: Literal[1, 3]
-    background: tuple[Byte, ...]
+    background: Annotated[tuple[Byte, ...], FailFast()]
     render_scale: Scale
     brush: dict[str, Any]
 
 
 class _Document(_Header):
     schema_: Literal["garl-strokes/1"] = Field(alias="schema")
-    paintings: list[_Painting]
+    paintings: Annotated[list[_Painting], FailFast()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ class StrokeFile:
             raise GarlError(f"stroke file: seeds are {found}: give one int64 for each of {shape[0]} paintings")
 
     def save(self, path: str | Path) -> None:
-        """Write the file. Raises GarlError if it would exceed 64 MiB or the folder cannot be written."""
+        """Write the file. Raises GarlError if it would exceed 32 MiB or the folder cannot be written."""
         header = "\n".join(f"{json.dumps(key)}: {json.dumps(value)}," for key, value in self._header().items())
         paintings = ",\n".join(map(_painting_json, self.seeds, self.strokes))
         text = f'{{"schema": "{SCHEMA}",\n{header}\n"paintings": [\n{paintings}\n]}}\n'
@@ -113,14 +114,13 @@ class StrokeFile:
 
     @classmethod
     def load(cls, path: str | Path) -> StrokeFile:
-        """Read and validate a file. Raises GarlError, and nothing else, whatever the file holds."""
+        """Read and validate a file of at most 32 MiB. Raises GarlError, and nothing else, whatever the file holds."""
         try:
-            with open(path, "rb") as file:
-                text = file.read(MAX_BYTES + 1)
+            text = read_plain(path, MAX_BYTES)
         except (OSError, ValueError) as error:
-            raise GarlError(f"cannot read {path} ({error}): give a stroke file") from error
-        if len(text) > MAX_BYTES:
-            raise GarlError(f"{path} exceeds {MAX_BYTES // 2**20} MiB: split it into smaller files")
+            raise GarlError(
+                f"cannot read {path} ({error}): give a stroke file of at most {MAX_BYTES // 2**20} MiB"
+            ) from error
         try:
             document = _Document.model_validate_json(text)
         except ValidationError as error:

@@ -43,7 +43,7 @@ from garl.reward import RewardConfig, reward
 from garl.rollout import collect
 from garl.runs import load_checkpoint, open_run, read_config, save_divergence, stop_requests
 from garl.settings import Settings
-from garl.systems.state import State, not_finite, restore_module, size
+from garl.systems.state import SizeLimit, State, not_finite, restore_module, size, under
 
 
 class Config(Settings):
@@ -61,9 +61,9 @@ class Config(Settings):
     """Stop after this many strokes, over all canvases."""
     episodes: int | None = Field(None, ge=1)
     """Stop after this many paintings."""
-    strokes: int = Field(64, ge=1)
+    strokes: int = Field(64, ge=1, le=65_536)
     """Strokes in a painting."""
-    envs: int = Field(64, ge=2)
+    envs: int = Field(64, ge=2, le=1_048_576)
     """Canvases painted side by side: the paintings of a cycle."""
     noise_per_step: bool = False
     """Draw the policy's noise anew for every stroke instead of once per painting."""
@@ -406,9 +406,16 @@ class Agent:
 
 
 def load_agent(folder: Path, device: str = "auto") -> Agent:
-    """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged."""
+    """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged.
+
+    The run may come from a stranger: no code in it runs, and its config.json cannot ask for weights it does not bring.
+    """
     tensors, meta = load_checkpoint(folder)
-    config, brush = load_config(folder), Brush.from_dict(meta["brush"])
-    policy = make_policy(config, make_env(config, 1, brush))
+    config, brush = load_config(folder), Brush.from_dict(meta.get("brush"), f"the brush in {folder}")
+    weights = under("average.module.", tensors).values()
+    if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
+        raise GarlError(f"the weights in {folder} are not all finite float32: train again")
+    with SizeLimit(sum(weight.numel() for weight in weights), folder):
+        policy = make_policy(config, make_env(config, 1, brush))
     restore_module(policy, "average.module.", tensors, folder)
     return Agent(config, brush, policy.to(choose_device(device)).eval())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
+from torch.overrides import TorchFunctionMode
 
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
@@ -110,6 +112,27 @@ def restore_module(module: torch.nn.Module, prefix: str, tensors: dict[str, Tens
     try:
         module.load_state_dict(under(prefix, tensors))
     except RuntimeError as error:
-        raise GarlError(
-            f"the checkpoint in {folder} does not fit its config.json: restore that file, or train again"
-        ) from error
+        raise GarlError(misfit(folder)) from error
+
+
+class SizeLimit(TorchFunctionMode):
+    """Raises GarlError where a module is built of more numbers than `most`.
+
+    A false config.json must not make us allocate what its checkpoint does not hold.
+    """
+
+    def __init__(self, most: int, folder: Path) -> None:
+        super().__init__()
+        self.left, self.folder = most, folder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.empty:  # what torch.nn makes every parameter with
+            self.left -= math.prod(args[0] if isinstance(args[0], tuple | list) else args)
+            if self.left < 0:
+                raise GarlError(misfit(self.folder))
+        return func(*args, **(kwargs or {}))
+
+
+def misfit(folder: Path) -> str:
+    """What to say of a checkpoint and a configuration that do not belong together."""
+    return f"the checkpoint in {folder} does not fit its config.json: restore that file, or train again"

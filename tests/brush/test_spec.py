@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -252,11 +253,43 @@ def test_missing_texture(tmp_path: Path) -> None:
         load_brush(path)
 
 
-def test_library_textures_stay_in_the_library() -> None:
-    spec = parse_brush(MINIMAL.replace("dot.png", "../../../secret.png"), "a.yaml")
-    library_folder = Path(__file__).parents[2] / "garl" / "brush" / "library"
-    with pytest.raises(GarlError, match=r"`texture.path` '../../../secret.png' must stay in the library's folder"):
-        load_texture(spec, library_folder)
+@pytest.mark.parametrize("reach", ["..", "absolute", "link"])
+def test_a_brush_from_the_net_reaches_no_other_folder(tmp_path: Path, reach: str) -> None:
+    (tmp_path / "secret.png").write_bytes(png(np.full((4, 4), 255, np.uint8)))
+    folder = tmp_path / "from the net"
+    folder.mkdir()
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    named = {"..": "../secret.png", "absolute": str(tmp_path / "secret.png"), "link": "link.png"}[reach]
+    spec = parse_brush(MINIMAL.replace("dot.png", f"'{named}'"), "a.yaml")
+    with pytest.raises(GarlError, match=rf"`texture.path` '{named}' must stay in the brush's folder: copy the picture"):
+        load_texture(spec, folder)
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(GarlError, match=r"pipe\.yaml cannot be read as a brush file: not a plain file"):
+        load_brush(str(tmp_path / "pipe.yaml"))
+    path = write_brush(tmp_path, b"")
+    (tmp_path / "dot.png").unlink()
+    os.mkfifo(tmp_path / "dot.png")
+    with pytest.raises(GarlError, match=r"`texture.path` 'dot.png' cannot be read: not a plain file"):
+        load_brush(path)
+
+
+def test_large_files_are_not_read(tmp_path: Path) -> None:
+    path = write_brush(tmp_path, bytes(2**22 + 1))
+    with pytest.raises(GarlError, match=r"`texture.path` 'dot.png' cannot be read: more than 4,194,304 bytes"):
+        load_brush(path)
+    (tmp_path / "minimal.yaml").write_bytes(b"#" * (2**16 + 1))
+    with pytest.raises(GarlError, match=r"minimal\.yaml cannot be read as a brush file: more than 65,536 bytes"):
+        load_brush(path)
+
+
+@pytest.mark.parametrize("name", ['"\\e[2J"', '"a\\nb"', '""', "x" * 201])
+def test_a_name_is_one_printable_line(name: str) -> None:
+    with pytest.raises(GarlError, match="`name` must be a text of 1 to 200 characters in one line, not ") as caught:
+        parse_brush(MINIMAL.replace("name: minimal", f"name: {name}"), "my.yaml")
+    assert str(caught.value).isprintable()
 
 
 def test_absolute_texture_path_stays_out_of_stroke_files(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def host() -> Iterator[Host]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # the client may hang up
     host.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -121,6 +122,15 @@ def test_celeba_says_how_to_fetch_it_by_hand_when_google_sends_a_page(host: Host
     host.files[CELEBA.files[0].name] = b"\n<!DOCTYPE html><title>Google Drive - Quota exceeded</title>"
     with pytest.raises(GarlError, match=rf"a web page came instead\): Google Drive .* put them in {tmp_path}/celeba"):
         download("celeba", tmp_path, base_url=host.url)
+
+
+def test_a_server_without_an_end_does_not_fill_the_disk(
+    tiny: Dataset, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(download.__globals__, "MAX_BYTES", 500_000)
+    with pytest.raises(GarlError, match=r"a\.bin sends more than 500,000 bytes, which no set has"):
+        download("tiny", tmp_path, base_url=host.url)
+    assert list((tmp_path / "tiny").iterdir()) == []
 
 
 def test_no_such_file_no_server_no_set(tiny: Dataset, host: Host, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from garl.data import idx, load
+from garl.data import idx, limits, load
 from garl.errors import GarlError
 
 PIXELS = np.arange(4 * 3 * 5, dtype=np.uint8).reshape(4, 3, 5)
@@ -43,6 +43,7 @@ def test_rows_have_the_values_that_were_written(tmp_path: Path, pack) -> None:
         (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1), "cut short at 0"),
         (gzip.compress(encode(PIXELS))[:-12], "cannot be read"),
         (gzip.compress(encode(PIXELS) + bytes(50 << 20)), "too long"),
+        (struct.pack(">HBB3I", 0, 8, 3, 1, 12801, 10000) + bytes(12801 * 10000), "128,000,000 pixels are the most"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, content: bytes, message: str) -> None:
@@ -75,6 +76,13 @@ def test_only_garl_errors_come_out(tmp_path: Path, content: bytes) -> None:
     with suppress(GarlError):
         count, height, width = idx.shape(path, 3)
         assert [row.shape for row in idx.rows(path)] == [(height, width)] * count
+
+
+def test_a_gzip_bomb_that_keeps_its_word_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 1 << 20)
+    (tmp_path / "bomb").write_bytes(gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 20_000, 1000, 1) + bytes(20_000_000)))
+    with pytest.raises(GarlError, match=r"bomb unpacks to at least 1\d,\d+,\d+ bytes from .* as only bombs do"):
+        load(str(tmp_path / "bomb"))
 
 
 def test_official_folder_serves_both_splits_with_labels(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -202,9 +203,9 @@ def test_a_tar_is_not_taken_for_ended_at_a_damaged_header(tmp_path: Path) -> Non
 
 
 def test_an_oversized_member_is_skipped_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_MEMBER_BYTES", 1 << 20)
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1 << 20)
     path = zipped(tmp_path / "x.zip", {"a.png": png(3), "bomb.png": bytes(2 << 20)})
-    assert load(str(path)).skipped == ("bomb.png: more than 1 MiB",)
+    assert load(str(path)).skipped == ("bomb.png: more than 1,048,576 bytes",)
 
 
 def test_sizes_and_channels(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_cache_follows_the_files(tmp_path: Path) -> None:
     assert len(load(str(tmp_path))) == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "record", "skipped", "deep"])
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path, cache: Path, damage: str) -> None:
     folder(tmp_path, {"a.png": png(10)})
     load(str(tmp_path))
@@ -269,10 +270,24 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path, cache: Path, damage: str) ->
         rows.write_bytes(content[:-1])
     elif damage == "flip":
         rows.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "deep":
+        record.write_text("[" * 100_000)
     else:
-        record.write_text(json.dumps({"recipe": None}))
-    assert (load(str(tmp_path)).array == 10).all()
+        written = json.loads(record.read_text())
+        written |= {"recipe": None} if damage == "record" else {"about": written["about"] | {"skipped": ["x"]}}
+        record.write_text(json.dumps(written))
+    images = load(str(tmp_path))
+    assert (images.array == 10).all()
+    assert images.skipped == ()
     assert rows.read_bytes() == content
+
+
+def test_a_cache_without_room_is_named_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path, {f"{i}.png": png(10) for i in range(3)})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 29, 71))
+    with pytest.raises(GarlError, match=r"the pictures take 72 bytes in .*, where 71 are free: ask for a smaller size"):
+        load(str(tmp_path))
+    assert len(load(str(tmp_path), limit=2)) == 2
 
 
 def test_concurrent_builders_agree(tmp_path: Path, cache: Path) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from garl.errors import GarlError
 from garl.evaluate.frechet import frechet_distance
@@ -87,7 +88,42 @@ def test_a_file_that_is_no_judge(tmp_path, content):
         load_judge(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("widths", "30000 30000"),  # 32 GB
+        ("widths", "3 " * 10**5),
+        ("widths", ""),
+        ("widths", "-3"),
+        ("kernel", "4"),
+        ("kernel", "100001"),
+        ("kernel", "9" * 5000),
+    ],
+)
+def test_a_false_architecture_is_refused_before_it_is_built(tmp_path, name, value):
+    judge = Judge(widths=(3, 5), kernel=5)
+    save_file(judge.state_dict(), tmp_path / "x.safetensors", {"widths": "3 5", "kernel": "5"} | {name: value})
+    with pytest.raises(GarlError, match="is not a judge"):
+        load_judge(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("change", ["double", "nan", "missing"])
+def test_false_weights(tmp_path, change):
+    weights = Judge(widths=(3, 5), kernel=5).state_dict()
+    if change == "double":
+        weights = {key: weight.double() for key, weight in weights.items()}
+    elif change == "nan":
+        weights["head.1.bias"][3] = float("nan")
+    else:
+        del weights["head.1.bias"]
+    save_file(weights, tmp_path / "x.safetensors", {"widths": "3 5", "kernel": "5"})
+    with pytest.raises(GarlError, match="is not a judge"):
+        load_judge(tmp_path / "x.safetensors")
+
+
 def test_a_missing_file(tmp_path):
+    with pytest.raises(GarlError, match="train_judge"):
+        load_judge("x" * 5000)
     with pytest.raises(GarlError, match="train_judge"):
         load_judge(tmp_path / "none.safetensors")
 

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,11 +146,27 @@ def test_a_file_with_one_wrong_value(path, place, value, message):
 def test_size_limits(path, monkeypatch, tmp_path):
     example().save(path)
     monkeypatch.setattr(module, "MAX_BYTES", 100)
-    with pytest.raises(GarlError, match="exceeds"):
+    with pytest.raises(GarlError, match="more than 100 bytes"):
         StrokeFile.load(path)
     with pytest.raises(GarlError, match="would exceed"):
         example().save(tmp_path / "large.json")
     assert not (tmp_path / "large.json").exists()
+
+
+@pytest.mark.parametrize("place", ["background", "paintings", "strokes"])
+def test_a_million_mistakes_are_told_by_the_first(path, place):
+    broken = document()
+    (broken["paintings"][0] if place == "strokes" else broken)[place] = [-1] * 10**6
+    path.write_text(json.dumps(broken))
+    with pytest.raises(GarlError, match=rf"{place}\.0: ") as caught:
+        StrokeFile.load(path)
+    assert caught.value.__cause__.error_count() == 1
+
+
+def test_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(GarlError, match="not a plain file"):
+        StrokeFile.load(tmp_path / "pipe.json")
 
 
 @pytest.mark.parametrize("name", ["missing.json", ".", "a\0b"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from garl.adversary.update import Adversary
 from garl.errors import GarlError
 from garl.export.picture import save_png
 from garl.learners import ppo
-from garl.runs import load_checkpoint, open_run
+from garl.runs import load_checkpoint, open_run, save_checkpoint
 from garl.systems import garl as system
 from garl.systems.garl import Config, describe, load_agent, load_config, pixel_statistics, train
 
@@ -327,6 +328,55 @@ def test_a_checkpoint_of_other_sizes_is_refused(tiny_config: Config, tiny_run: P
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(GarlError, match=r"does not fit its config\.json"):
         load_agent(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("name", ["channels", "blocks", "features", "location_channels", "location_blocks", "noise"])
+def test_a_config_cannot_ask_for_weights_that_its_checkpoint_lacks(tiny_run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes((tiny_run / "checkpoint.safetensors").read_bytes())
+    settings = json.loads((tiny_run / "config.json").read_text())
+    for value in (10**9, 10**15):
+        settings["config"]["policy"][name] = value
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(GarlError, match=r"does not fit its config\.json"):
+            load_agent(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("double", "not all finite float32"),
+        ("nan", "not all finite float32"),
+        ("missing", "does not fit its config"),
+        ("no brush", "the brush in .*: a brush must be a mapping of name"),
+        ("false brush", "the brush in .*: `stroke.type` must be one of bezier, line, triangle, point, not 3"),
+    ],
+)
+def test_a_damaged_agent_is_refused(tiny_run: Path, tmp_path: Path, change: str, message: str) -> None:
+    tensors, meta = load_checkpoint(tiny_run)
+    name = "average.module.critic.0.bias"
+    if change == "double":
+        tensors[name] = tensors[name].double()
+    elif change == "nan":
+        tensors[name][1] = math.nan
+    elif change == "missing":
+        del tensors[name]
+    elif change == "no brush":
+        del meta["brush"]
+    else:
+        meta["brush"]["stroke"]["type"] = 3
+    save_checkpoint(tmp_path, tensors, meta)
+    (tmp_path / "config.json").write_bytes((tiny_run / "config.json").read_bytes())
+    with pytest.raises(GarlError, match=message):
+        load_agent(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("value", [[[[[[[[[[[1]]]]]]]]]], "9" * 4000, {"x" * 10**4: 1}])
+def test_what_is_wrong_with_a_setting_is_told_in_short(tmp_path: Path, value: object) -> None:
+    for config in ({"paint": {"height": value}}, {"steps": value}, {"strokes": value}, {"x" * 10**4: value}):
+        (tmp_path / "config.json").write_text(json.dumps({"config": config}))
+        with pytest.raises(GarlError, match=r"config\.json does not suit this version of garl") as caught:
+            load_config(tmp_path)
+        assert len(str(caught.value)) < 1100
 
 
 # Budgets and schedules.
