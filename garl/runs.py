@@ -33,6 +33,7 @@ from garl.reading import parse_json, read_plain
 
 SCHEMA = "garl-checkpoint/1"
 MAX_CONFIG_BYTES = 2**16
+MAX_DIMENSIONS = 8  # of a tensor; PyTorch reads tensors of more than 64, and then fails at nearly everything
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
@@ -149,7 +150,10 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 if about.get("schema") != SCHEMA:
                     raise GarlError(f"{path} has schema {about.get('schema')!r}; this garl reads {SCHEMA!r}")
                 meta = {**parse_json(about["meta"])}
-                return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if any(tensor.ndim > MAX_DIMENSIONS for tensor in tensors.values()):
+                raise ValueError("too many dimensions")
+            return tensors, meta
         except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError):
             continue
     raise GarlError(f"no checkpoint in {folder} can be read ({found[0].name} is damaged): train again")
