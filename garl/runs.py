@@ -40,6 +40,7 @@ SCHEMA = "garl-checkpoint/2"
 CHECKPOINTS = ("next.safetensors", "checkpoint.safetensors", "previous.safetensors")
 """Where checkpoints lie, the newest first; the first name is used between two renamings only."""
 MAX_CONFIG_BYTES = 2**16
+MAX_DIMENSIONS = 8  # of a tensor; PyTorch reads tensors of more than 64, and then fails at nearly everything
 
 Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors by name, and what else JSON can hold; meta["cycle"] counts the finished cycles."""
@@ -266,6 +267,8 @@ def _read_checkpoint(path: Path) -> Checkpoint:
                 f"{path} has schema {about['schema']!r}, but this garl reads {SCHEMA!r}: use the other garl"
             )
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if any(tensor.ndim > MAX_DIMENSIONS for tensor in tensors.values()):
+        raise ValueError("too many dimensions")
     if checksum(tensors, about["meta"]) != about["sha256"]:
         raise ValueError("the checksum differs")
     return tensors, {**parse_json(about["meta"])}

@@ -171,6 +171,20 @@ def test_meta_data_that_make_no_sense(tmp_path: Path, meta: str | None) -> None:
         load_checkpoint(tmp_path)
 
 
+def test_a_tensor_of_too_many_dimensions(tmp_path: Path) -> None:
+    for dimensions in (9, 70):  # torch's own operations raise RuntimeError beyond 64
+        save_checkpoint(tmp_path, {"x": torch.zeros(6)}, {})
+        path = tmp_path / "checkpoint.safetensors"
+        content = path.read_bytes()
+        header = json.loads(content[8:-24])
+        header["x"]["shape"] = [1] * (dimensions - 1) + [6]
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + content[-24:])
+        (tmp_path / "previous.safetensors").unlink(missing_ok=True)
+        with pytest.raises(GarlError, match=r"can be read \(checkpoint\.safetensors is damaged\)"):
+            load_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize(
     "header",
     [
