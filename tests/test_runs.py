@@ -20,6 +20,8 @@ from torch import nn
 
 from garl.errors import GarlError
 from garl.runs import (
+    SCHEMA,
+    checksum,
     flatten,
     git_commit,
     load_checkpoint,
@@ -165,8 +167,9 @@ def test_another_schema_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("meta", ["[" * 10**5, "9" * 5000, "[]", "null", "3", "{", "NaN", "", None])
 def test_meta_data_that_make_no_sense(tmp_path: Path, meta: str | None) -> None:
-    about = {"schema": "garl-checkpoint/1"} | ({} if meta is None else {"meta": meta})
-    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "checkpoint.safetensors", about)
+    tensors = {"x": torch.zeros(1)}
+    about = {"schema": SCHEMA} | ({} if meta is None else {"meta": meta, "sha256": checksum(tensors, meta)})
+    safetensors.torch.save_file(tensors, tmp_path / "checkpoint.safetensors", about)
     with pytest.raises(GarlError, match=r"no checkpoint in .* can be read \(checkpoint\.safetensors is damaged\)"):
         load_checkpoint(tmp_path)
 
