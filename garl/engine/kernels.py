@@ -166,7 +166,7 @@ def dab_color(brush, value, seed, index, dab, channel):
     return min(1.0, max(0.0, value + jitter(brush, JITTER_COLOR, seed, index, dab, 5 + channel)))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, inline="always")
 def dab_shape(
     kind, follow, brush, lengths, segment, fraction, thickness, short, seed, index, dab, x0, y0, x1, y1, x2, y2
 ):

@@ -273,11 +273,12 @@ def blank(config: PaintConfig, n: int) -> np.ndarray:
 
 def choose_paint_device(device: torch.device) -> torch.device:
     """Where strokes are drawn for networks on `device`: there, or on the CPU if a GPU's kernels cannot be compiled."""
-    from numba import cuda  # looks for a driver: not before somebody asks
+    if device.type == "cuda":
+        from numba import cuda  # looks for a driver
 
-    if device.type == "cuda" and not cuda.is_available():
-        print("strokes are drawn on the CPU: for those on the GPU, pip install 'garl[cuda]'", file=sys.stderr)
-        return torch.device("cpu")
+        if not cuda.is_available():
+            print("strokes are drawn on the CPU: for those on the GPU, pip install 'garl[cuda]'", file=sys.stderr)
+            return torch.device("cpu")
     return device
 
 
