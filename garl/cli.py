@@ -1,6 +1,7 @@
 """The `garl` program. Each command imports what it needs when it runs, so that `garl --help` answers at once."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -28,6 +29,9 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one sentence and exit code 2."""
+    # Torch's threads wait for work by spinning. Read when torch is imported: for milliseconds, they would keep the cores
+    # from the brush engine's threads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP, end="")

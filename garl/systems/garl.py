@@ -76,8 +76,8 @@ class Config(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run and, on a GPU with garl[cuda], the strokes are drawn."""
     threads: int = Field(0, ge=0)
-    """CPU threads of the networks; 0: one per core. Small networks gain nothing from more than one, and lose much
-    when something else keeps a core busy."""
+    """CPU threads of the networks; 0: one per core. Small networks gain little from more than two; where something
+    else keeps a core busy, one is fastest."""
     picture_every: int = Field(40, ge=1)
     """Cycles between two sample pictures and measurements of the distance to the data."""
     checkpoint_every: int = Field(40, ge=1)
@@ -110,7 +110,7 @@ DIGITS = Config(
     envs=256,
     anneal=True,
     average=0.99,
-    threads=1,
+    threads=2,
     paint=PaintConfig(
         height=28,
         width=28,
