@@ -68,7 +68,7 @@ def update(
     sums: dict[str, Tensor] = {}
     minibatches = 0
     for _ in range(config.epochs):
-        order = torch.randperm(len(action), generator=generator).to(action.device)
+        order = torch.randperm(len(action), generator=generator).to(action.device, non_blocking=True)
         for index in order.split(config.batch_size):
             if len(index) < 2:
                 continue  # one transition has no spread to normalise by

@@ -58,8 +58,13 @@ class State:
         return counters | {"env": self.env.np_random.bit_generator.state}
 
     def restore(self, checkpoint: Checkpoint, folder: Path) -> None:
-        """Become what `tensors` and `meta` described. Raises GarlError, which names `folder`, if the sizes differ."""
-        tensors, meta = checkpoint
+        """Become what `tensors` and `meta` described. Raises GarlError, which names `folder`, if they do not fit."""
+        try:
+            self._restore(*checkpoint, folder)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a checkpoint may come from a stranger
+            raise GarlError(misfit(folder)) from error
+
+    def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any], folder: Path) -> None:
         for prefix, module in (("policy.", self.policy), ("average.", self.average)):
             restore_module(module, prefix, tensors, folder)
         restore_module(self.adversary.network, "adversary.", tensors, folder)
