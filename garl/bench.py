@@ -86,11 +86,11 @@ def cycle_rate(config: Config, cycles: int, warm_up: int) -> float:
 
 
 def training_rates(device: str) -> dict[str, float]:
-    """Strokes a second of the presets' training cycles; the thesis's with 16 canvases instead of 64, to be short."""
-    small = THESIS.model_copy(update={"data": "digits", "envs": 16, "device": device})
+    """Strokes a second of the presets' training cycles; the thesis's with 8 canvases instead of 64, to be short."""
+    small = THESIS.model_copy(update={"data": "digits", "envs": 8, "device": device})
     return {
         "training, digits preset": cycle_rate(DIGITS.model_copy(update={"device": device}), cycles=20, warm_up=5),
-        "training, thesis preset": cycle_rate(small, cycles=2, warm_up=1),
+        "training, thesis preset": cycle_rate(small, cycles=1, warm_up=1),
     }
 
 
