@@ -40,8 +40,8 @@ class ActorCritic(nn.Module):
         self.head = AutoregressiveHead(spec, config)
         self.critic = nn.Sequential(nn.Linear(config.features, 64), nn.ReLU(), nn.Linear(64, 1))
         self.apply(initialise)
-        # Start near the uniform distribution and the value 0: whatever the first features, no stroke is much preferred.
-        for last in [d.up[-1] if isinstance(d, LocationDecoder) else d for d in self.head.decoders] + [self.critic[-1]]:
+        # Start near the uniform distribution: whatever the first features, no stroke is much preferred.
+        for last in [d.up[-1] if isinstance(d, LocationDecoder) else d for d in self.head.decoders]:
             assert isinstance(last, nn.Linear | nn.Conv2d)
             nn.init.orthogonal_(last.weight, gain=0.01)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -52,14 +52,14 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     if isinstance(module, ResidualBlock):  # `Module.apply` comes here after its convolutions
         with torch.no_grad():
-            module.narrow.weight /= module.depth
+            module.narrow.weight *= min(1.0, 2.0 / module.depth)
 
 
 class ResidualBlock(nn.Module):
     """Convolutions 3×3 and 1×1, each followed by a ReLU; another after the sum (thesis §5.2).
 
-    It is one of `depth` in a row. Each starts out with a share of 1/depth in what they add: with whole ones the
-    features of eight blocks would start 40 times as large as those of none, and the first step would break the policy.
+    It is one of `depth` in a row, which add no more than two whole ones at the start: with eight whole ones the features
+    would start 40 times as large as with none, and the first step would break the policy.
     """
 
     def __init__(self, channels: int, depth: int) -> None:
