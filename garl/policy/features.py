@@ -58,8 +58,8 @@ def initialise(module: nn.Module) -> None:
 class ResidualBlock(nn.Module):
     """Convolutions 3×3 and 1×1, each followed by a ReLU; another after the sum (thesis §5.2).
 
-    It is one of `depth` in a row, which add no more than two whole ones at the start: with eight whole ones the features
-    would start 40 times as large as with none, and the first step would break the policy.
+    It is one of `depth` in a row, which at the start add no more than two whole ones: with eight whole ones the
+    features would start 40 times as large as with none, and the first step would break the policy.
     """
 
     def __init__(self, channels: int, depth: int) -> None:
