@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -79,7 +81,8 @@ def cycle_rate(config: Config, cycles: int, warm_up: int) -> float:
     """Strokes a second of the whole training cycle, without start-up and the first `warm_up` cycles."""
     budget = {"minutes": None, "steps": None, "episodes": (warm_up + cycles) * config.envs}
     with tempfile.TemporaryDirectory() as folder:
-        train(config.model_copy(update=budget), Path(folder) / "run")
+        with contextlib.redirect_stdout(sys.stderr):  # its progress is no part of the report
+            train(config.model_copy(update=budget), Path(folder) / "run")
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
     first, last = json.loads(lines[warm_up - 1]), json.loads(lines[-1])
     return (last["steps"] - first["steps"]) / (last["seconds"] - first["seconds"])

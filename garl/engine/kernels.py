@@ -493,6 +493,6 @@ def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, textu
     _, _, height, width = canvas.shape
     planes = 4 if brush[JITTER_COLOR] > 0.0 else 1
     # Allocated once: what is freed after every stroke may go back to the system, to come again page by page.
-    scratch = np.empty(planes * height * scale * (width * scale + LANES), np.float32)
+    scratch = np.zeros(planes * height * scale * (width * scale + LANES), np.float32)
     for i in range(len(canvas)):
         _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels, reach, scratch)
