@@ -18,7 +18,7 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
   train PRESET      train an agent; presets: digits (a laptop, minutes), thesis (the thesis's defaults)
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
-  demo              train on the embedded digits and leave a grid, a time-lapse, an SVG and a mean picture
+  demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture
   bench [WHAT]      measure strokes a second on this machine: engine, train or all
   brushes           list the brushes, or draw them all
   data              list the data sets; `garl data download NAME` fetches one
