@@ -254,28 +254,21 @@ def _texture_scope(builder):
     return module.add_metadata([module.add_metadata([ir.MetaDataString(module, "texture"), domain])])
 
 
-@intrinsic
-def _texel(typing_context, texture, index):
-    """texture[index], which no store to the layer changes."""
+def _load(kind):
+    @intrinsic
+    def load(typing_context, array, index):
+        def generate(context, builder, signature, arguments):
+            value = builder.load(_element(context, builder, signature.args[0], *arguments))
+            value.set_metadata(kind, _texture_scope(builder))
+            return value
 
-    def generate(context, builder, signature, arguments):
-        value = builder.load(_element(context, builder, signature.args[0], *arguments))
-        value.set_metadata("alias.scope", _texture_scope(builder))
-        return value
+        return array.dtype(array, index), generate
 
-    return texture.dtype(texture, index), generate
+    return load
 
 
-@intrinsic
-def _get(typing_context, layer, index):
-    """layer[index]; the layer is not the texture."""
-
-    def generate(context, builder, signature, arguments):
-        value = builder.load(_element(context, builder, signature.args[0], *arguments))
-        value.set_metadata("noalias", _texture_scope(builder))
-        return value
-
-    return layer.dtype(layer, index), generate
+_texel = _load("alias.scope")  # texture[index], which no store to the layer changes
+_get = _load("noalias")  # layer[index]; the layer is not the texture
 
 
 @intrinsic
@@ -290,7 +283,15 @@ def _put(typing_context, layer, index, value):
     return types.void(layer, index, layer.dtype), generate
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=True, inline="always")
+def _read(level, row, last_texel, u, v):
+    """The texture, 0..255, at texel coordinates (u, v); beyond its border of zeros, nothing."""
+    u, v = min(max(u, np.float32(0.0)), last_texel), min(max(v, np.float32(0.0)), last_texel)
+    iu, iv = int32(u), int32(v)
+    return bilinear(_texel(level, int32(iv * row + iu)), u - np.float32(iu), v - np.float32(iv))
+
+
+@njit(cache=True, fastmath=True, error_model="numpy", forceinline=True)
 def _stamp(
     layer, width, height, stride, r, g, b, cx, cy, diameter, cosine, sine, alpha, flow, texture, offset, side, reach
 ):
@@ -321,17 +322,14 @@ def _stamp(
         u = np.float32((cosine * dx + sine * dy) * per_pixel + middle)
         v = np.float32((cosine * dy - sine * dx) * per_pixel + middle)
         start = y * stride + first
-        for x in range((last - first + LANES - 1) & -LANES):
-            steps = np.float32(int32(x))
-            uu = min(max(u + step_u * steps, zero), last_texel)
-            vv = min(max(v + step_v * steps, zero), last_texel)
-            iu, iv = int32(uu), int32(vv)
-            four = _texel(level, int32(iv * row + iu))
-            t = bilinear(four, uu - np.float32(iu), vv - np.float32(iv)) * strength
-            at = start + x
-            old = _get(layer, at)
-            _put(layer, at, old + flow * max(zero, t - old))
-            if tinted:
+        # Two loops: a condition inside one would become masked stores, and those to memory that was never touched
+        # cost hundreds of cycles each, though nothing is stored.
+        if tinted:
+            for x in range((last - first + LANES - 1) & -LANES):
+                steps, at = np.float32(int32(x)), start + x
+                t = _read(level, row, last_texel, u + step_u * steps, v + step_v * steps) * strength
+                old = _get(layer, at)
+                _put(layer, at, old + flow * max(zero, t - old))
                 paint = t * flow
                 weight = paint / max(paint + old * (one - paint), np.float32(1e-12))
                 old = _get(layer, at + plane)
@@ -340,6 +338,12 @@ def _stamp(
                 _put(layer, at + 2 * plane, old + (green - old) * weight)
                 old = _get(layer, at + 3 * plane)
                 _put(layer, at + 3 * plane, old + (blue - old) * weight)
+        else:
+            for x in range((last - first + LANES - 1) & -LANES):
+                steps, at = np.float32(int32(x)), start + x
+                t = _read(level, row, last_texel, u + step_u * steps, v + step_v * steps) * strength
+                old = _get(layer, at)
+                _put(layer, at, old + flow * max(zero, t - old))
 
 
 @njit(cache=True, fastmath=True)
@@ -389,7 +393,7 @@ def _average_down(layer, scale):
             layer[y, x] = total * share
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, forceinline=True)
 def _composite(canvas, alpha, paint, value, opacity):
     """canvas (h, w) uint8 ← canvas + opacity · alpha · (value − canvas); `paint` is alpha itself, or alpha · value."""
     opacity, value = np.float32(opacity), np.float32(255.0) * np.float32(opacity) * np.float32(value)
@@ -400,7 +404,7 @@ def _composite(canvas, alpha, paint, value, opacity):
             row[x] = np.uint8(int32(np.float32(row[x]) * (one - opacity * a[x]) + value * p[x] + half))
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@njit(cache=True, fastmath=True, error_model="numpy", forceinline=True)
 def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, levels, reach, scratch):
     """Paint one stroke (11,) onto one canvas (C, H, W) uint8; `scratch` is float32 with room for the layer."""
     height, width = canvas.shape[1] * scale, canvas.shape[2] * scale
