@@ -15,7 +15,7 @@ usage: garl COMMAND ...
 
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
-  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis (the thesis's defaults)
+  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
   demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture

@@ -37,6 +37,8 @@ class AdversaryConfig(Settings):
     """Fakes remembered; 0: only those of this cycle (on-policy)."""
     memory_priority: Literal["recent", "uniform"] = "recent"
     """Remember the newest fakes, or a uniform sample of all."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What scores are computed in; the discriminator learns in float32 always."""
     network: DiscriminatorConfig = DiscriminatorConfig()
 
     @model_validator(mode="after")
@@ -70,7 +72,8 @@ class Adversary:
     def score(self, images: Tensor, chunk: int = 4096) -> Tensor:
         """(N, C, H, W) uint8 → (N,) float32: the raw output, or the probability for the loss `minimax`."""
         self.network.eval()
-        scores = torch.cat([self.network(to_network(part)) for part in images.split(chunk)])
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            scores = torch.cat([self.network(to_network(part)).float() for part in images.split(chunk)])
         return scores.sigmoid() if self.config.loss == "minimax" else scores
 
     def update(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

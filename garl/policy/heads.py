@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from garl.policy.features import PolicyConfig, ResidualBlock, SampleEncoder
+from garl.policy.upsample import Upsample
 from garl.types import ActionSpec, Location
 
 
@@ -30,8 +31,8 @@ class LocationDecoder(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(c, config.location_blocks) for _ in range(config.location_blocks)))
         up: list[nn.Module] = []
         for _ in range(doublings - 1):
-            up += [nn.ConvTranspose2d(c, c, 4, 2, 1), nn.ReLU(inplace=True)]
-        up += [nn.ConvTranspose2d(c, c // 2, 4, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(c // 2, 1, 1)]
+            up += [Upsample(c, c), nn.ReLU(inplace=True)]
+        up += [Upsample(c, c // 2), nn.ReLU(inplace=True), nn.Conv2d(c // 2, 1, 1)]
         self.up = nn.Sequential(*up)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ from garl.evaluate.judge import load_judge
 from garl.export.picture import grid, save_png
 from garl.learners import ppo
 from garl.learners.ppo import PPOConfig
+from garl.machine import keep_freed_memory, use_threads
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
 from garl.progress import Progress
@@ -141,7 +142,14 @@ DIGITS = Config(
 THESIS = Config(data="celeba")
 """The thesis's default experiment (A.3): 64×64 colour pictures in 64 strokes of the splatter brush."""
 
-PRESETS = {"digits": DIGITS, "thesis": THESIS}
+THESIS_FAST = Config(
+    data="celeba",
+    adversary=AdversaryConfig(precision="bfloat16"),
+    ppo=PPOConfig(batch_size=256, learning_rate=2e-4, precision="bfloat16"),
+)
+"""The same experiment at two to three times the speed: bfloat16, and minibatches four times as large."""
+
+PRESETS = {"digits": DIGITS, "thesis": THESIS, "thesis-fast": THESIS_FAST}
 
 RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
@@ -191,8 +199,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     Raises GarlError if the data, the folder or the device will not do, or if training diverges.
     """
     device = choose_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
+    keep_freed_memory()
     images = load_images(config)
     report(images)
     judge = load_judge()
