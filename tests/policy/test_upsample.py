@@ -23,7 +23,8 @@ def test_output_and_gradients_are_torch_s(dtype: torch.dtype) -> None:
         found.append((y, given.grad, layer.weight.grad, layer.bias.grad))
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     for mine, reference in zip(*found, strict=True):
-        assert mine is not None and reference is not None
+        assert mine is not None
+        assert reference is not None
         assert mine.dtype == reference.dtype
         torch.testing.assert_close(mine.float(), reference.float(), rtol=tolerance, atol=tolerance)
 
