@@ -20,6 +20,7 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
   demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture
   bench [WHAT]      measure strokes a second on this machine: engine, train or all
+  experiment NAME   put a claim of the thesis to the test, and write its page; LIST lists them
   brushes           list the brushes, or draw them all
   data              list the data sets; `garl data download NAME` fetches one
 
@@ -240,6 +241,53 @@ def bench(arguments: list[str]) -> None:
     _parse(command, "bench", ["--as-json" if word == "--json" else word for word in arguments])
 
 
+def experiment(arguments: list[str]) -> None:
+    def command(
+        name: str,
+        /,
+        seeds: int = 3,
+        budget: int | None = None,
+        data: str | None = None,
+        jobs: int | None = None,
+        runs: Path = Path("runs/experiments"),
+        out: Path = Path("docs/experiments"),
+        page_only: bool = False,
+    ) -> None:
+        """Put a claim of the thesis to the test: train every arm with every seed, and write a page with the verdict.
+
+        A run that is complete is not run again, one that was cut off goes on.
+
+        Args:
+            name: The claim; LIST lists them.
+            seeds: Runs of each arm.
+            budget: Paintings of each run; by default the claim's own.
+            data: Pictures to learn from instead of the claim's.
+            jobs: Runs side by side, each on a core; by default one for each core.
+            runs: Folder for the runs.
+            out: Folder for the page.
+            page_only: Only write the page anew, from the logs.
+        """
+        from garl.experiments.claims import CLAIMS
+
+        if name.upper() == "LIST":
+            for claim in CLAIMS:
+                print(f"{claim.name:<20} §{claim.section:<8} {len(claim.arms)} arms  {claim.says}")
+            return
+        from garl.experiments.page import write_page
+        from garl.experiments.run import run_claim
+
+        found = {claim.name: claim for claim in CLAIMS}.get(name)
+        if found is None:
+            raise GarlError(f"'{name}' is not a claim: `garl experiment LIST` lists them")
+        if seeds < 1 or (budget or 1) < 1 or (jobs or 1) < 1:
+            raise GarlError(f"--seeds, --budget and --jobs must be at least 1, not {seeds}, {budget} and {jobs}")
+        if not page_only:
+            run_claim(found, runs, seeds, budget or found.episodes, data, jobs or os.cpu_count() or 1)
+        print(f"{write_page(found, runs, seeds, out)}: {out / found.name}.md")
+
+    _parse(command, "experiment", arguments)
+
+
 def brushes(arguments: list[str]) -> None:
     def command(out: Path | None = None, brush: str | None = None, size: int = 256) -> None:
         """List the brushes that come with garl, or draw them with a few strokes each.
@@ -302,6 +350,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "demo": demo,
     "bench": bench,
+    "experiment": experiment,
     "brushes": brushes,
     "data": data,
 }

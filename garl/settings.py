@@ -34,3 +34,14 @@ class Settings(BaseModel):
             if isinstance(value, int) and abs(value) >= LARGEST:
                 raise GarlError(f"{name} must be below {LARGEST:,}, not a number of {value.bit_length()} bits")
         return settings
+
+    def changed(self, settings: dict[str, Any]) -> Self:
+        """These settings with some replaced, named as on the command line: {"ppo.epochs": 2}; checked anew."""
+        values = self.model_dump()
+        for name, value in settings.items():
+            *sections, field = name.split(".")
+            section = values
+            for key in sections:
+                section = section[key]
+            section[field] = value
+        return type(self)(**values)

@@ -53,7 +53,7 @@ def beside(
 ) -> np.ndarray:
     """The grids of two sets of canvases (N, C, H, W) uint8 side by side, a caption over each → (height, width, 3)."""
     grids = (grid(canvases, columns, scale, padding, background) for canvases in (left, right))
-    panels = [_captioned(picture, caption, background) for picture, caption in zip(grids, captions, strict=True)]
+    panels = [captioned(picture, caption, background) for picture, caption in zip(grids, captions, strict=True)]
     page = np.empty((max(len(panel) for panel in panels), sum(panel.shape[1] for panel in panels), 3), np.uint8)
     page[:] = background
     start = 0
@@ -66,6 +66,17 @@ def beside(
 def magnify(picture: np.ndarray, scale: int) -> np.ndarray:
     """(H, W, 3) → (scale·H, scale·W, 3), every pixel repeated."""
     return picture.repeat(scale, 0).repeat(scale, 1)
+
+
+def captioned(picture: np.ndarray, caption: str, background: tuple[int, int, int] = GREY) -> np.ndarray:
+    """The picture (H, W, 3) under a strip with the caption, widened where the caption needs it."""
+    font = ImageFont.load_default(CAPTION_SIZE)
+    margin, strip = CAPTION_SIZE // 3, 2 * CAPTION_SIZE
+    height, width, _ = picture.shape
+    page = Image.new("RGB", (max(width, math.ceil(font.getlength(caption)) + 2 * margin), strip + height), background)
+    ImageDraw.Draw(page).text((margin, margin), caption, INK, font)
+    page.paste(Image.fromarray(picture), (0, strip))
+    return np.asarray(page)
 
 
 def save_png(path: str | Path, picture: np.ndarray) -> None:
@@ -81,14 +92,3 @@ def _as_rgb(canvases: Tensor | np.ndarray) -> np.ndarray:
         found = f"{pictures.shape} {pictures.dtype}"
         raise GarlError(f"a grid shows canvases (N ≥ 1, 1 or 3, H, W) uint8, not {found}: convert them first")
     return np.broadcast_to(pictures, (len(pictures), 3, *pictures.shape[2:])).transpose(0, 2, 3, 1)
-
-
-def _captioned(picture: np.ndarray, caption: str, background: tuple[int, int, int]) -> np.ndarray:
-    """The picture (H, W, 3) under a strip with the caption, widened where the caption needs it."""
-    font = ImageFont.load_default(CAPTION_SIZE)
-    margin, strip = CAPTION_SIZE // 3, 2 * CAPTION_SIZE
-    height, width, _ = picture.shape
-    page = Image.new("RGB", (max(width, math.ceil(font.getlength(caption)) + 2 * margin), strip + height), background)
-    ImageDraw.Draw(page).text((margin, margin), caption, INK, font)
-    page.paste(Image.fromarray(picture), (0, strip))
-    return np.asarray(page)

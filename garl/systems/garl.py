@@ -294,7 +294,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 run.start_after(state.cycle)
                 state.seconds = time.monotonic() - started  # the clock does not go back
                 continue
-            if state.cycle % config.picture_every == 0:
+            if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
                 record["frechet"] = frechet_distance(judge.features(paintings), real_features)
                 picture(out, state.cycle, paintings, config.invert)

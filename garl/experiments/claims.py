@@ -1,0 +1,57 @@
+"""The thesis's claims, each with the arms that put it to the test and what it expects of them.
+
+The sizes are such that two cores can run them: grey digits of 28×28 in four strokes, networks of a quarter of the
+thesis's width. All else are the thesis's defaults (A.3), but what an arm changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from garl.adversary.discriminator import DiscriminatorConfig
+from garl.adversary.update import AdversaryConfig
+from garl.experiments.verdict import Better, Expectation, Learns
+from garl.policy.features import PolicyConfig
+from garl.systems.garl import DIGITS, Config
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the thesis says, and how it is tested."""
+
+    name: str
+    section: str
+    says: str
+    base: Config
+    arms: dict[str, dict[str, Any]]
+    """Settings that an arm changes, as on the command line."""
+    expects: tuple[Expectation, ...]
+    episodes: int = 20_000
+    """Paintings of a run."""
+    note: str = ""
+    """What differs from the thesis's own experiment."""
+
+
+FIVES = Config(
+    data="mnist",
+    label=5,
+    strokes=4,
+    picture_every=16,
+    checkpoint_every=1000,
+    paint=DIGITS.paint,
+    policy=PolicyConfig(channels=16, blocks=2, location_channels=16, location_blocks=1),
+    adversary=AdversaryConfig(network=DiscriminatorConfig(channels=8)),
+)
+"""The thesis's defaults at the size of a digit: MNIST's fives in four hard round strokes (§7.3)."""
+
+WGAN = Claim(
+    name="wgan",
+    section="7.4.2",
+    says="WGAN-GP shows learning after 1,500 paintings; without regularisation the discriminator collapses.",
+    base=FIVES,
+    arms={"gradient penalty": {}, "no penalty": {"adversary.gradient_penalty": 0.0}},
+    expects=(Learns("gradient penalty"), Better("gradient penalty", "no penalty")),
+)
+
+CLAIMS = (WGAN,)

@@ -1,0 +1,110 @@
+"""The page of an experiment, made from its logs alone: claim, arms, curves, pictures, tests, verdict."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from garl.errors import GarlError
+from garl.experiments.claims import Claim
+from garl.experiments.run import read_curves, run_folder
+from garl.experiments.verdict import Curves, Verdict, finals, overall
+from garl.export.picture import captioned, save_png
+from garl.runs import read_config
+
+SHOWN = 16
+"""Paintings of an arm in the picture: a row of the run's own sheet of samples."""
+
+
+def write_page(claim: Claim, folder: Path, seeds: int, out: Path) -> Verdict:
+    """Write OUT/NAME.md, OUT/NAME-curves.svg and OUT/NAME-paintings.png from the runs in `folder`.
+
+    Raises GarlError if a run is missing, or matplotlib is.
+    """
+    curves = read_curves(claim, folder, seeds)
+    judged = [expectation.judge(curves) for expectation in claim.expects]
+    verdict = overall([found for found, _ in judged])
+    out.mkdir(parents=True, exist_ok=True)
+    draw_curves(curves, out / f"{claim.name}-curves.svg")
+    save_png(out / f"{claim.name}-paintings.png", paintings(claim, curves, folder))
+    config = read_config(run_folder(folder, claim, next(iter(claim.arms)), 0))
+    episodes = config["episodes"]
+    settings = {arm: ", ".join(f"`{k} {v}`" for k, v in changed.items()) for arm, changed in claim.arms.items()}
+    rows = [
+        f"| {arm} | {settings[arm] or '—'} | {_spread(finals(runs))} | {_spread([run.minutes[-1] for run in runs])} "
+        f"| {sum(run.diverged for run in runs) or '—'} |"
+        for arm, runs in curves.items()
+    ]
+    untrained = [run.untrained for runs in curves.values() for run in runs]
+    parts = "\n".join(f"* {sentence}: **{found}**." for found, sentence in judged)
+    text = f"""# {claim.name}: {verdict}
+
+Claim (thesis §{claim.section}): {claim.says}
+
+`garl experiment {claim.name} --seeds {seeds} --budget {episodes} --data {config["data"]}`; {seeds} seeds for every arm,
+{episodes:,} paintings of {config["strokes"]} strokes in each run, on {platform.machine()}.
+{claim.note}
+
+| arm | settings that differ | final distance: median (range) | minutes | diverged |
+|---|---|---|---|---|
+{chr(10).join(rows)}
+
+The distance is Fréchet's, of 1,024 paintings to the training pictures in the features of the shipped judge; the
+final one is the median of the last quarter of a run. The untrained agents': {_spread(untrained)}.
+
+{parts}
+
+![distance against steps and minutes]({claim.name}-curves.svg)
+
+Median and range over the seeds. Below, paintings of the median run of each arm, taken as they came:
+
+![paintings of every arm]({claim.name}-paintings.png)
+"""
+    (out / f"{claim.name}.md").write_text(text, "utf-8")
+    return verdict
+
+
+def draw_curves(curves: Curves, path: Path) -> None:
+    """Distance against steps and against minutes, a line for each arm's median and a band for its range."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise GarlError("the curves need matplotlib: pip install 'garl[experiments]'") from error
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    for axes, abscissa in zip(figure.subplots(1, 2, sharey=True), ("steps", "minutes"), strict=True):
+        for arm, runs in curves.items():
+            x, y = _common([(getattr(run, abscissa), run.frechet) for run in runs])
+            (line,) = axes.plot(x, np.median(y, 0), label=arm)
+            axes.fill_between(x, y.min(0), y.max(0), alpha=0.2, color=line.get_color(), linewidth=0)
+        axes.set(xlabel=abscissa, yscale="log")
+        axes.grid(alpha=0.3, which="both")
+    figure.axes[0].set_ylabel("Fréchet distance")
+    figure.axes[1].legend(loc="upper right")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def paintings(claim: Claim, curves: Curves, folder: Path) -> np.ndarray:
+    """A row of paintings for each arm, of the seed whose final distance is the median; (H, W, 3) uint8."""
+    rows = []
+    for arm, runs in curves.items():
+        seed = int(np.argsort(finals(runs))[(len(runs) - 1) // 2])
+        sheet = np.asarray(Image.open(run_folder(folder, claim, arm, seed) / "pictures" / "samples.png").convert("RGB"))
+        rows.append(captioned(sheet[: sheet.shape[1] // SHOWN], f"{arm}: {finals(runs)[seed]:.0f}"))
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+
+
+def _common(runs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Runs (x, y) on one abscissa (M,), as far as the shortest goes: (M,) and (runs, M)."""
+    x = runs[0][0][runs[0][0] <= min(x[-1] for x, _ in runs)]
+    return x, np.stack([np.interp(x, *run) for run in runs])
+
+
+def _spread(values: Sequence[float] | np.ndarray) -> str:
+    """Median and range."""
+    digits = 0 if np.median(values) >= 10 else 1
+    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
