@@ -14,7 +14,7 @@ from PIL import Image
 
 import garl.sample
 from garl.brush.spec import Brush, load_brush
-from garl.engine.paint import PaintConfig, PreparedBrush, render_strokes
+from garl.engine.paint import PaintConfig, PreparedBrushes, render_strokes
 from garl.errors import GarlError
 from garl.evaluate.pixels import pixel_gaps
 from garl.export.picture import grid
@@ -31,7 +31,7 @@ def untrained(brush: str, invert: bool = False) -> Agent:
     ground = (200, 10, 60)
     canvas = PaintConfig(height=20, width=30, channels=3, background=ground, brush=brush, grid=8, bins=4)
     config = Config(strokes=3, invert=invert, paint=canvas, policy=POLICY)
-    loaded = load_brush(brush)
+    loaded = (load_brush(brush),)
     torch.manual_seed(0)
     return Agent(config, loaded, make_policy(config, make_env(config, 1, loaded)).eval())
 
@@ -41,7 +41,7 @@ def replay(file: StrokeFile) -> np.ndarray:
     count, strokes, _ = file.strokes.shape
     canvas = np.empty((count, file.channels, file.height, file.width), np.uint8)
     canvas[:] = np.array(file.background, np.uint8)[:, None, None]
-    brush = PreparedBrush(Brush.from_dict(file.brush))
+    brush = PreparedBrushes(*map(Brush.from_dict, file.brushes))
     for i in range(strokes):
         render_strokes(canvas, file.strokes[:, i], file.seeds, i, brush, file.render_scale)
     return canvas
@@ -126,7 +126,7 @@ def test_npz_holds_pictures_strokes_and_seeds(coloured: Paintings, tmp_path: Pat
     assert images.dtype == np.uint8
     assert images.shape == (5, 20, 30, 3)
     assert (images.transpose(0, 3, 1, 2) == coloured.final).all()
-    assert (strokes.dtype, strokes.shape, seeds.dtype) == (np.float32, (5, 3, 11), np.int64)
+    assert (strokes.dtype, strokes.shape, seeds.dtype) == (np.float32, (5, 3, 14), np.int64)
     assert (replay(replace(coloured.strokes, strokes=strokes, seeds=seeds)) == coloured.final).all()
 
 

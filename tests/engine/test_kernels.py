@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from garl.brush.geometry import fully_pressed
 from garl.brush.spec import Brush, BrushSpec, library, load_brush
 from garl.engine import paint
-from garl.engine.paint import PreparedBrush, render_strokes
+from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.engine.reference import render_strokes_slow
 
 HEIGHT, WIDTH = 24, 40
@@ -42,16 +43,16 @@ def corner_brush(kind: str, follow: bool = False) -> Brush:
 
 
 def stroke(*points: float, color: float | tuple = 0.0, thickness: float = 0.5, opacity: float = 1.0) -> np.ndarray:
-    """One stroke (1, 11); the points that are not given repeat the last one."""
+    """One stroke (1, 14) at full pressure; the points that are not given repeat the last one."""
     places = list(points) + list(points[-2:]) * 3
     red_green_blue = color if isinstance(color, tuple) else (color,) * 3
-    return np.array([[*places[:6], *red_green_blue, thickness, opacity]], np.float32)
+    return fully_pressed(np.array([[*places[:6], *red_green_blue, thickness, opacity]], np.float32))
 
 
 def painted(brush: Brush, strokes: np.ndarray, shape: tuple[int, int] = (HEIGHT, WIDTH), scale: int = 1) -> np.ndarray:
-    """Ink (H, W), 0..1, that black strokes (T, 11) leave on a white canvas."""
+    """Ink (H, W), 0..1, that black strokes (T, 14) leave on a white canvas."""
     canvas = np.full((1, 1, *shape), 255, np.uint8)
-    prepared = PreparedBrush(brush)
+    prepared = PreparedBrushes(brush)
     for index in range(len(strokes)):
         render_strokes(canvas, strokes[index : index + 1], np.array([7]), index, prepared, scale)
     return 1 - canvas[0, 0] / 255.0
@@ -69,11 +70,11 @@ def awkward_strokes(brush: Brush) -> np.ndarray:
     strokes[7, 2:6] = strokes[7, [0, 1, 0, 1]] + np.array([0.1, 0.02, 0.05, 0.2])
     strokes[7, 9] = 0.004  # far thinner than a pixel
     strokes[8, 9] = 1.0  # wider than the canvas is long
-    return strokes
+    return fully_pressed(strokes)
 
 
 def assert_equals_reference(brush: Brush, channels: int, scale: int) -> None:
-    strokes, prepared = awkward_strokes(brush), PreparedBrush(brush)
+    strokes, prepared = awkward_strokes(brush), PreparedBrushes(brush)
     blank = np.random.default_rng(6).integers(0, 256, (len(strokes), channels, HEIGHT, WIDTH), np.uint8)
     seeds = np.random.default_rng(7).integers(0, 2**62, len(strokes))
     fast, slow = blank.copy(), blank.copy()
@@ -105,7 +106,7 @@ def test_texture_of_a_side_that_is_no_power_of_two() -> None:
 def test_same_seed_same_picture_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paint, "CORES", 3)
     brush = load_brush("splatter")
-    strokes, prepared = awkward_strokes(brush), PreparedBrush(brush)
+    strokes, prepared = awkward_strokes(brush), PreparedBrushes(brush)
     pictures = []
     for threads in (1, 3):
         canvas = np.full((9, 3, HEIGHT, WIDTH), 255, np.uint8)
@@ -115,7 +116,7 @@ def test_same_seed_same_picture_on_any_number_of_threads(monkeypatch: pytest.Mon
 
 
 def test_jitter_follows_seed_and_index_and_not_the_batch() -> None:
-    brush = PreparedBrush(load_brush("splatter"))
+    brush = PreparedBrushes(load_brush("splatter"))
 
     def paint(seeds: list[int], index: int) -> np.ndarray:
         canvas = np.full((len(seeds), 3, HEIGHT, WIDTH), 255, np.uint8)
@@ -133,7 +134,7 @@ def test_dab_covers_known_pixels_with_known_color() -> None:
     canvas = np.full((1, 3, 16, 24), 205, np.uint8)
     # A diameter of 8 pixels around the pixel corner (9, 7): x from 9 to 12, y from 4 to 10.
     dab = stroke(9 / 24, 7 / 16, color=(0.2, 0.6, 1.0), thickness=0.5, opacity=0.5)
-    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrush(corner_brush("point")))
+    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrushes(corner_brush("point")))
     expected = np.full((3, 16, 24), 205, np.uint8)
     expected[:, 4:10, 9:12] = np.array([128, 179, 230])[:, None, None]
     np.testing.assert_array_equal(canvas[0], expected)
@@ -212,6 +213,7 @@ def replay_error(name: str, scale: int) -> tuple[float, float]:
     strokes[:, 6:9] = 0
     strokes[:, 9] = rng.uniform(control.min_thickness, control.max_thickness, 4)
     strokes[:, 10] = rng.uniform(control.min_opacity, control.max_opacity, 4)
+    strokes = fully_pressed(strokes)
     small, large = painted(brush, strokes, (48, 64), scale), painted(brush, strokes, (192, 256))
     averaged = large.reshape(48, 4, 64, 4).mean((1, 3))
     return np.abs(small - averaged).mean(), averaged.mean()
@@ -239,6 +241,6 @@ def test_magnified_texture_is_not_cut_off() -> None:
     brush, dab = load_brush("point"), stroke(0.5, 0.5, thickness=1.0)
     canvas = np.full((1, 1, 256, 300), 255, np.uint8)
     slow = canvas.copy()
-    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrush(brush))
-    render_strokes_slow(slow, dab, np.array([0]), 0, PreparedBrush(brush))
+    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrushes(brush))
+    render_strokes_slow(slow, dab, np.array([0]), 0, PreparedBrushes(brush))
     assert np.abs(canvas.astype(int) - slow).max() <= 1

@@ -13,13 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from garl.brush.spec import load_brush
-from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, choose_paint_device, hsv_to_rgb
+from garl.engine.paint import (
+    PaintConfig,
+    PaintEngine,
+    StrokeCodec,
+    blank,
+    choose_paint_device,
+    hsv_to_rgb,
+    load_brushes,
+)
 from garl.errors import GarlError
 from garl.types import Location, Scalar
 
 
 def codec(brush: str, **settings: Any) -> StrokeCodec:
-    return StrokeCodec(PaintConfig(brush=brush, **settings), load_brush(brush))
+    config = PaintConfig(brush=brush, **settings)
+    return StrokeCodec(config, load_brushes(config))
 
 
 def decoded(codec: StrokeCodec, *action: int, pen: tuple[float, float] = (0.5, 0.5)) -> np.ndarray:
@@ -48,7 +57,7 @@ def test_bins_decode_in_the_order_of_the_dimensions() -> None:
     # On a grid of 4, index 6 is row 1, column 2: x = 2.5/4, y = 1.5/4.
     stroke = decoded(codec("splatter", grid=4, bins=5), 6, 3, 8, 1, 2, 3, 0, 4)
     places = [2.5 / 4, 1.5 / 4, 3.5 / 4, 0.5 / 4, 0.5 / 4, 2.5 / 4]
-    np.testing.assert_allclose(stroke, [*places, 0.25, 0.5, 0.75, 0.02, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(stroke, [*places, 0.25, 0.5, 0.75, 0.02, 1.0, 1, 1, 0], rtol=1e-6)
 
 
 def test_points_that_a_type_does_not_read_repeat_the_last() -> None:
@@ -61,14 +70,14 @@ def test_points_that_a_type_does_not_read_repeat_the_last() -> None:
 def test_thickness_and_opacity_reach_both_ends_of_the_brushs_range() -> None:
     control, bins = load_brush("marker").spec.control, 6
     strokes = [decoded(codec("marker", color_channels=0, bins=bins), 0, 0, 0, i, bins - 1 - i) for i in range(bins)]
-    thickness, opacity = np.array(strokes)[:, 9:].T
+    thickness, opacity = np.array(strokes)[:, 9:11].T
     np.testing.assert_allclose(thickness, np.linspace(control.min_thickness, control.max_thickness, bins), rtol=1e-6)
     np.testing.assert_allclose(opacity, np.linspace(control.max_opacity, control.min_opacity, bins), rtol=1e-6)
 
 
 def test_properties_that_actions_do_not_choose_take_the_brushs_largest() -> None:
     stroke = decoded(codec("marker", color_channels=0, thickness=False, opacity=False), 1, 2, 3)
-    np.testing.assert_allclose(stroke[9:], [0.2, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(stroke[9:], [0.2, 0.9, 1, 1, 0], rtol=1e-6)
 
 
 def test_colors() -> None:
@@ -118,10 +127,10 @@ def test_reset_puts_the_pen_back_and_forgets_the_strokes() -> None:
     engine = PaintEngine(PaintConfig(height=10, width=14, brush="line", contiguous=True, color_channels=0))
     for _ in range(2):
         canvas = engine.reset(3, np.random.default_rng(0))
-        assert engine.painted.shape == (3, 0, 11)
+        assert engine.painted.shape == (3, 0, 14)
         engine.apply(canvas, torch.full((3, 3), 7))
         np.testing.assert_allclose(engine.painted[:, 0, :2], 0.5)
-        assert engine.painted.shape == (3, 1, 11)
+        assert engine.painted.shape == (3, 1, 14)
 
 
 def test_apply_leaves_its_argument_alone() -> None:
@@ -176,7 +185,7 @@ def test_every_action_decodes_into_the_ranges(data: st.DataObject) -> None:
         grid=data.draw(st.integers(2, 128)),
         bins=data.draw(st.integers(2, 1024)),
     )
-    codec = StrokeCodec(config, load_brush(brush))
+    codec = StrokeCodec(config, load_brushes(config))
     action = [data.draw(st.integers(0, dimension.n - 1)) for dimension in codec.action_spec]
     stroke = decoded(codec, *action, pen=(0.125, 0.75))
     assert ((stroke >= 0) & (stroke <= 1)).all()

@@ -13,16 +13,16 @@ import pytest
 from test_kernels import EVERYTHING, awkward_strokes, variant
 
 from garl.brush.spec import Brush, library, load_brush
-from garl.engine.paint import PreparedBrush, render_strokes
+from garl.engine.paint import PreparedBrushes, render_strokes
 
-Job = tuple[np.ndarray, np.ndarray, np.ndarray, int, PreparedBrush, int]
+Job = tuple[np.ndarray, np.ndarray, np.ndarray, int, PreparedBrushes, int]
 
 
 def job(brush: Brush, which: slice, shape: tuple[int, int, int] = (3, 10, 18), scale: int = 1) -> Job:
     """Some of the awkward strokes, as the arguments of `render_strokes`. Simulated threads are slow: paint small."""
     strokes = awkward_strokes(brush)[which]
     canvas = np.random.default_rng(6).integers(0, 256, (len(strokes), *shape), np.uint8)
-    return canvas, strokes, np.random.default_rng(7).integers(0, 2**62, len(strokes)), 3, PreparedBrush(brush), scale
+    return canvas, strokes, np.random.default_rng(7).integers(0, 2**62, len(strokes)), 3, PreparedBrushes(brush), scale
 
 
 def simulated(jobs: dict[str, Job], folder: Path) -> dict[str, np.ndarray]:

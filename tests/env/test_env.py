@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 import garl.env  # noqa: F401 (registers garl/Paint-v0)
 from garl.brush.spec import load_brush
-from garl.engine.paint import PaintConfig, PreparedBrush, blank, render_strokes
+from garl.engine.paint import PaintConfig, PreparedBrushes, blank, render_strokes
 from garl.env.canvas import PaintEnv
 from garl.env.single import PaintSingleEnv
 from garl.errors import GarlError
@@ -47,7 +47,7 @@ def test_make() -> None:
     canvas, _, *second, info = env.step(np.array([9, 50, 1, 3, 3]))
     assert (first, second, reward) == ([False, False], [True, False], 0.0)
     assert canvas.min() < 100
-    assert info["strokes"].shape == (1, 2, 11)
+    assert info["strokes"].shape == (1, 2, 14)
 
 
 def test_make_vec() -> None:
@@ -154,8 +154,8 @@ def test_episodes_end_together_and_the_next_step_starts_anew() -> None:
 def test_infos_replay_to_the_very_final_canvas(scale: int) -> None:
     config = JITTERED.model_copy(update={"render_scale": scale, "background": (10, 60, 200)})
     canvases, info = episode(PaintEnv(3, config, strokes=4), seed=2)
-    assert info["strokes"].shape == (3, 4, 11)
-    replayed, brush = blank(config, 3), PreparedBrush(load_brush("splatter"))
+    assert info["strokes"].shape == (3, 4, 14)
+    replayed, brush = blank(config, 3), PreparedBrushes(load_brush("splatter"))
     for index in range(4):
         render_strokes(replayed, info["strokes"][:, index], info["seeds"], index, brush, scale)
         np.testing.assert_array_equal(replayed, canvases[index + 1])
@@ -165,7 +165,7 @@ def test_infos_replay_at_four_times_the_size() -> None:
     config = JITTERED.model_copy(update={"render_scale": 4})
     canvases, info = episode(PaintEnv(3, config, strokes=4), seed=2)
     large = blank(config.model_copy(update={"height": 80, "width": 112}), 3)
-    brush = PreparedBrush(load_brush("splatter"))
+    brush = PreparedBrushes(load_brush("splatter"))
     for index in range(4):
         render_strokes(large, info["strokes"][:, index], info["seeds"], index, brush)
     averaged = large.reshape(3, 3, 20, 4, 28, 4).mean((3, 5))

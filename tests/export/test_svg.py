@@ -4,17 +4,20 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from garl.brush.geometry import fully_pressed
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
 from garl.export.svg import SEGMENTS, save_svg
 
-STROKES = np.array(
-    [
-        # x0 y0 x1 y1 x2 y2, red green blue, thickness, opacity
-        [[0.1, 0.2, 0.5, 0.9, 0.75, 0.4, 1, 0.5, 0, 0.2, 0.25]],
-        [[0.5, 0.5, 0.25, 0.75, 0.25, 0.75, 0.2, 0.4, 0.6, 0.1, 1]],
-    ],
-    np.float32,
+STROKES = fully_pressed(
+    np.array(
+        [
+            # x0 y0 x1 y1 x2 y2, red green blue, thickness, opacity
+            [[0.1, 0.2, 0.5, 0.9, 0.75, 0.4, 1, 0.5, 0, 0.2, 0.25]],
+            [[0.5, 0.5, 0.25, 0.75, 0.25, 0.75, 0.2, 0.4, 0.6, 0.1, 1]],
+        ],
+        np.float32,
+    )
 )
 
 
@@ -22,7 +25,7 @@ def painting(kind: str = "bezier", start: float = 1, end: float = 1, channels: i
     """Two paintings of one stroke, 40 wide and 20 high."""
     brush = {"stroke": {"type": kind}, "dab": {"start_scale": start, "end_scale": end}}
     ground = (255, 128, 0)[:channels]
-    return StrokeFile(20, 40, channels, ground, brush, 1, STROKES, np.array([3, 4]))
+    return StrokeFile(20, 40, channels, ground, (brush,), 1, STROKES, np.array([3, 4]))
 
 
 def write(tmp_path, file: StrokeFile, index: int = 0) -> tuple[ET.Element, ET.Element]:
@@ -128,6 +131,6 @@ def test_mistakes(tmp_path):
         save_svg(tmp_path / "painting.svg", painting(), 2)
     for brush in ({}, {"stroke": 1}, {"stroke": {"type": []}, "dab": {"start_scale": 1, "end_scale": 1}}):
         with pytest.raises(GarlError, match="write the file with its complete brush"):
-            save_svg(tmp_path / "painting.svg", replace(painting(), brush=brush))
+            save_svg(tmp_path / "painting.svg", replace(painting(), brushes=(brush,)))
     with pytest.raises(GarlError, match="cannot write"):
         save_svg(tmp_path / "missing" / "painting.svg", painting())

@@ -348,6 +348,8 @@ def test_a_config_cannot_ask_for_weights_that_its_checkpoint_lacks(tiny_run: Pat
         ("nan", "not all finite float32"),
         ("missing", "does not fit its config"),
         ("no brush", "the brush in .*: a brush must be a mapping of name"),
+        ("too few brushes", "does not hold the brushes that its config.json names"),
+        ("brushes without a list", "does not hold the brushes that its config.json names"),
         ("false brush", "the brush in .*: `stroke.type` must be one of bezier, line, triangle, point, not 3"),
     ],
 )
@@ -361,9 +363,13 @@ def test_a_damaged_agent_is_refused(tiny_run: Path, tmp_path: Path, change: str,
     elif change == "missing":
         del tensors[name]
     elif change == "no brush":
-        del meta["brush"]
+        del meta["brushes"]
+    elif change == "too few brushes":
+        meta["brushes"] = []
+    elif change == "brushes without a list":
+        meta["brushes"] = 1
     else:
-        meta["brush"]["stroke"]["type"] = 3
+        meta["brushes"][0]["stroke"]["type"] = 3
     save_checkpoint(tmp_path, tensors, meta)
     (tmp_path / "config.json").write_bytes((tiny_run / "config.json").read_bytes())
     with pytest.raises(GarlError, match=message):
