@@ -48,7 +48,7 @@ SQUARE = 8.0
 pixels save."""
 
 LIGHTEST = 0.125
-"""Pressure below which dabs come no closer together. There is one, as dabs of no size would be without number."""
+"""Dabs are spaced as if neither end were pressed less than this: those of no size would be without number."""
 
 # Columns of a brush's float parameters, as `garl.engine.paint` packs them.
 (

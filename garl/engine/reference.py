@@ -61,7 +61,7 @@ def _dabs(
     knots = np.linspace(0, 1, kernels.SEGMENTS + 1)
     steps = np.hypot(*np.diff(_curve(knots, points, brush.kind)[0], axis=0).T)
     lengths = np.concatenate([[0], np.cumsum(steps)])
-    # Where the brush is pressed with p, dabs lie p · spacing apart, up to the least pressure that counts.
+    # Where the brush is pressed with p, dabs lie p · spacing apart; so the n-th dab's p is a geometric sequence.
     spacing = p[kernels.STEP] * stroke[THICKNESS] / 2 * short
     start, end = stroke[START_PRESSURE], stroke[END_PRESSURE]
     a, b = np.maximum((start, end), kernels.LIGHTEST)
