@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import av
@@ -13,8 +14,9 @@ import torch
 from PIL import Image
 
 import garl.sample
-from garl.brush.spec import Brush, load_brush
-from garl.engine.paint import PaintConfig, PreparedBrushes, render_strokes
+from garl.brush.geometry import BRUSH
+from garl.brush.spec import Brush
+from garl.engine.paint import PaintConfig, PreparedBrushes, load_brushes, render_strokes
 from garl.errors import GarlError
 from garl.evaluate.pixels import pixel_gaps
 from garl.export.picture import grid
@@ -26,12 +28,12 @@ from garl.systems.garl import Agent, Config, load_agent, load_images, make_env, 
 POLICY = PolicyConfig(channels=4, blocks=0, features=16, location_channels=4, location_blocks=0, noise=3)
 
 
-def untrained(brush: str, invert: bool = False) -> Agent:
+def untrained(brush: str, invert: bool = False, **choices: Any) -> Agent:
     """An agent that paints in colour on a canvas with H ≠ W."""
     ground = (200, 10, 60)
-    canvas = PaintConfig(height=20, width=30, channels=3, background=ground, brush=brush, grid=8, bins=4)
+    canvas = PaintConfig(height=20, width=30, channels=3, background=ground, brush=brush, grid=8, bins=4, **choices)
     config = Config(strokes=3, invert=invert, paint=canvas, policy=POLICY)
-    loaded = (load_brush(brush),)
+    loaded = load_brushes(canvas)
     torch.manual_seed(0)
     return Agent(config, loaded, make_policy(config, make_env(config, 1, loaded)).eval())
 
@@ -58,6 +60,14 @@ def tiny_agent(tiny_run: Path) -> Agent:
 
 
 # What is painted.
+
+
+def test_strokes_of_several_brushes_replay(tmp_path: Path) -> None:
+    agent = untrained("splatter", brushes=("oil", "ink"), pressure=True, pen=True)
+    paintings = paint(agent, 6, seed=3)
+    assert set(paintings.strokes.strokes[..., BRUSH].flat) == {0, 1, 2}
+    paintings.save(tmp_path / "a.json")
+    assert (replay(StrokeFile.load(tmp_path / "a.json")) == paintings.final).all()
 
 
 def test_paintings_hold_all_frames_in_order(coloured: Paintings) -> None:
