@@ -35,7 +35,7 @@ def naive(canvas: np.ndarray, strokes: np.ndarray, texture: np.ndarray) -> int:
     """Stamp every dab on square canvases (B, 3, S, S) float32; returns how many pixels lie under the round dabs."""
     size, side, under = canvas.shape[2], texture.shape[0], 0
     for b in range(len(canvas)):
-        x0, y0, x1, y1, x2, y2, red, green, blue, thickness, opacity = strokes[b]
+        x0, y0, x1, y1, x2, y2, red, green, blue, thickness, opacity = strokes[b, :11]
         color = (red, green, blue)
         diameter = thickness * size
         length = math.hypot(x1 - x0, y1 - y0) + math.hypot(x2 - x1, y2 - y1)

@@ -18,7 +18,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ os.environ |= {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"} if "--dry-
 import numpy as np
 import torch
 
+from garl.brush.geometry import fully_pressed
 from garl.brush.spec import Brush, BrushSpec, library, load_brush
-from garl.engine.paint import PaintConfig, PaintEngine, PreparedBrush, render_strokes
-from garl.engine.paint_cuda import CudaBrush
+from garl.engine.paint import PaintConfig, PaintEngine, PreparedBrushes, render_strokes
+from garl.engine.paint_cuda import CudaBrushes
 from garl.engine.paint_cuda import render_strokes as render_on_gpu
 from garl.engine.reference import render_strokes_slow
 from garl.env.canvas import PaintEnv
@@ -70,12 +71,12 @@ def variant(name: str, **changes: Any) -> Brush:
 
 
 def random_strokes(n: int, brush: Brush, seed: int = 0) -> np.ndarray:
-    """(n, 11) float32: points over all of the canvas and a little beyond it, thickness in the brush's range."""
+    """(n, 14) float32: points over all of the canvas and a little beyond it, thickness in the brush's range."""
     rng, control = np.random.default_rng(seed), brush.spec.control
     strokes = rng.uniform(0, 1, (n, 11)).astype(np.float32)
     strokes[:, :6] = rng.uniform(-0.05, 1.05, (n, 6))
     strokes[:, 9] = rng.uniform(control.min_thickness, control.max_thickness, n)
-    return strokes
+    return fully_pressed(strokes)
 
 
 def milliseconds(work: Callable[[], object], repeats: int = 7) -> float:
@@ -126,13 +127,13 @@ def parity() -> Iterator[dict[str, Any]]:
         )
     for size, n, scale in ((6, 1, 1),) if DRY else ((64, 256, 1), (64, 64, 4), (256, 64, 1)):
         for name, brush in brushes.items():
-            prepared, strokes = PreparedBrush(brush), random_strokes(n, brush)
+            prepared, strokes = PreparedBrushes(brush), random_strokes(n, brush)
             seeds = np.random.default_rng(1).integers(0, 2**62, n)
             before = np.random.default_rng(2).integers(0, 256, (n, 3, size, size + size // 4), np.uint8)
             expected, canvas = before.copy(), torch.from_numpy(before.copy()).to(DEVICE)
             render_on_cpu(expected, strokes, seeds, 5, prepared, scale)
             tensors = [torch.from_numpy(array).to(DEVICE) for array in (strokes, seeds)]
-            render_on_gpu(canvas, *tensors, 5, CudaBrush(prepared, DEVICE), scale)
+            render_on_gpu(canvas, *tensors, 5, CudaBrushes(prepared, DEVICE), scale)
             difference = np.abs(canvas.cpu().numpy().astype(int) - expected)
             yield {
                 "brush": name,
@@ -153,12 +154,12 @@ def speed() -> Iterator[dict[str, Any]]:
             for name, brush in list(brushes.items())[: 1 if DRY else None]:
                 if left() < 200:
                     return
-                on_gpu = CudaBrush(PreparedBrush(brush), DEVICE)
+                on_gpu = CudaBrushes(PreparedBrushes(brush), DEVICE)
                 strokes = torch.from_numpy(random_strokes(batch, brush)).to(DEVICE)
                 seeds = torch.arange(batch, device=DEVICE)
                 canvas = torch.full((batch, 3, size, size), 255, dtype=torch.uint8, device=DEVICE)
                 kernel = milliseconds(partial(render_on_gpu, canvas, strokes, seeds, 0, on_gpu))
-                engine = make_engine(PaintConfig(height=size, width=size), brush)
+                engine = make_engine(PaintConfig(height=size, width=size), (brush,))
                 engine.reset(batch, np.random.default_rng(0))
                 bins = [torch.randint(d.n, (batch,), device=DEVICE) for d in engine.action_spec]
                 whole = milliseconds(partial(engine.apply, canvas, torch.stack(bins, 1)))
@@ -171,10 +172,10 @@ def speed() -> Iterator[dict[str, Any]]:
                 }
 
 
-def make_engine(config: PaintConfig, brush: Brush | None = None) -> PaintEngine:
+def make_engine(config: PaintConfig, brushes: Sequence[Brush] | None = None) -> PaintEngine:
     """An engine whose strokes the GPU's kernels draw, also in the simulator."""
-    engine = PaintEngine(config, brush, device=DEVICE)
-    engine._draw = partial(render_on_gpu, brush=CudaBrush(engine.prepared, DEVICE))
+    engine = PaintEngine(config, brushes, device=DEVICE)
+    engine._draw = partial(render_on_gpu, brushes=CudaBrushes(engine.prepared, DEVICE))
     return engine
 
 
@@ -278,8 +279,8 @@ def train(config: system.Config, mode: str = "eager") -> list[dict[str, float]]:
             part.compile(mode=mode, dynamic=False)
         return policy
 
-    def simulated(config: system.Config, canvases: int, brush: Brush | None, *_: Any) -> PaintEnv:
-        return PaintEnv(canvases, make_engine(config.paint, brush), config.strokes)
+    def simulated(config: system.Config, canvases: int, brushes: Sequence[Brush] | None, *_: Any) -> PaintEnv:
+        return PaintEnv(canvases, make_engine(config.paint, brushes), config.strokes)
 
     try:
         if mode not in ("eager", "tf32"):

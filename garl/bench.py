@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from garl.brush.geometry import STROKE_SIZE, fully_pressed
 from garl.brush.spec import Brush, BrushSpec, load_brush
-from garl.engine.paint import CORES, PreparedBrush, render_strokes
+from garl.engine.paint import CORES, PreparedBrushes, render_strokes
 from garl.systems.garl import DIGITS, THESIS, Config, train
 
 STEP = 0.2
@@ -34,18 +35,19 @@ def variant(name: str, **dab: Any) -> Brush:
 
 
 def random_strokes(n: int) -> np.ndarray:
-    """(n, 11) float32: Bézier curves with random control points, radius 1/64 to 9/64 of the canvas."""
+    """(n, 14) float32: Bézier curves with random control points, radius 1/64 to 9/64 of the canvas."""
     rng = np.random.default_rng(0)
     strokes = rng.uniform(0, 1, (n, 11)).astype(np.float32)
     strokes[:, 9] = 2 * rng.uniform(1 / 64, 9 / 64, n)
-    return strokes
+    return fully_pressed(strokes)
 
 
 def painting(
     brush: Brush, size: int, n: int = 512, canvases: int = 64, channels: int = 3, threads: int = 1
 ) -> Callable[[], None]:
     """A function that paints `n` random strokes, the same each time, on pictures of `size` × `size`."""
-    prepared, batches, seeds = PreparedBrush(brush), random_strokes(n).reshape(-1, canvases, 11), np.arange(canvases)
+    prepared, seeds = PreparedBrushes(brush), np.arange(canvases)
+    batches = random_strokes(n).reshape(-1, canvases, STROKE_SIZE)
     canvas = np.full((canvases, channels, size, size), 255, np.uint8)
 
     def paint() -> None:

@@ -46,7 +46,7 @@ class Paintings:
     def save(self, path: Path) -> list[Path]:
         """Write them in the form that the ending of `path` names; returns the files written.
 
-        .png a grid · .npz `images` uint8 (N, H, W, C), `strokes` float32 (N, T, 11), `seeds` int64 (N,) ·
+        .png a grid · .npz `images` uint8 (N, H, W, C), `strokes` float32 (N, T, 14), `seeds` int64 (N,) ·
         .mp4 .gif a time-lapse of the first 64 · .svg one file a painting · .json a stroke file.
         """
         check_ending(path)
@@ -79,7 +79,7 @@ def paint(agent: Agent, n: int, seed: int = 0) -> Paintings:
     device = next(policy.parameters()).device
     precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
-    env = make_env(config, min(n, BATCH), agent.brush)
+    env = make_env(config, min(n, BATCH), agent.brushes)
     env.reset(seed=seed)
     finals, films, all_strokes, seeds = [], [], [], []
     for start in range(0, n, env.num_envs):
@@ -102,7 +102,7 @@ def paint(agent: Agent, n: int, seed: int = 0) -> Paintings:
         width=config.paint.width,
         channels=config.paint.channels,
         background=background,
-        brush=agent.brush.to_dict(),
+        brushes=tuple(brush.to_dict() for brush in agent.brushes),
         render_scale=config.paint.render_scale,
         strokes=strokes,
         seeds=torch.cat(seeds)[:n].numpy(),

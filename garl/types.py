@@ -47,7 +47,15 @@ class Flag:
         return 2
 
 
-Dimension = Location | Scalar | Flag
+@dataclass(frozen=True)
+class Choice:
+    """One of `n` things that have no order."""
+
+    name: str
+    n: int
+
+
+Dimension = Location | Scalar | Flag | Choice
 ActionSpec = tuple[Dimension, ...]
 """What an engine offers and a policy is built from. An action is int64 (D,): one bin index per dimension."""
 
@@ -80,7 +88,7 @@ class Rollout:
     value: Tensor  # (T, B) float32; the value after the last stroke is 0 by definition
     entropy: Tensor  # (T, B) float32
     canvases: Tensor  # (T + 1, B, C, H, W) uint8, from the blank canvas to the final one
-    strokes: Tensor  # (T, B, 11) float32, physical strokes as `garl.brush.geometry` lays them out
+    strokes: Tensor  # (T, B, 14) float32, physical strokes as `garl.brush.geometry` lays them out
     seeds: Tensor  # (B,) int64, each painting's jitter seed
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ def test_shortest_takes_the_fastest_run_after_a_warm_up() -> None:
 
 def test_random_strokes_have_the_documented_range() -> None:
     strokes = bench.random_strokes(1000)
-    assert strokes.shape == (1000, 11)
+    assert strokes.shape == (1000, 14)
     assert strokes.dtype == np.float32
     assert strokes[:, 9].min() == pytest.approx(2 / 64, abs=0.001)
     assert strokes[:, 9].max() == pytest.approx(18 / 64, abs=0.001)

@@ -50,7 +50,7 @@ def test_shapes_are_time_major() -> None:
         "value": ((STEPS, BATCH), torch.float32),
         "entropy": ((STEPS, BATCH), torch.float32),
         "canvases": ((STEPS + 1, BATCH, 3, HEIGHT, WIDTH), torch.uint8),
-        "strokes": ((STEPS, BATCH, 11), torch.float32),
+        "strokes": ((STEPS, BATCH, 14), torch.float32),
         "seeds": ((BATCH,), torch.int64),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import av
@@ -13,8 +14,9 @@ import torch
 from PIL import Image
 
 import garl.sample
-from garl.brush.spec import Brush, load_brush
-from garl.engine.paint import PaintConfig, PreparedBrush, render_strokes
+from garl.brush.geometry import BRUSH
+from garl.brush.spec import Brush
+from garl.engine.paint import PaintConfig, PreparedBrushes, load_brushes, render_strokes
 from garl.errors import GarlError
 from garl.evaluate.pixels import pixel_gaps
 from garl.export.picture import grid
@@ -26,12 +28,12 @@ from garl.systems.garl import Agent, Config, load_agent, load_images, make_env, 
 POLICY = PolicyConfig(channels=4, blocks=0, features=16, location_channels=4, location_blocks=0, noise=3)
 
 
-def untrained(brush: str, invert: bool = False) -> Agent:
+def untrained(brush: str, invert: bool = False, **choices: Any) -> Agent:
     """An agent that paints in colour on a canvas with H ≠ W."""
     ground = (200, 10, 60)
-    canvas = PaintConfig(height=20, width=30, channels=3, background=ground, brush=brush, grid=8, bins=4)
+    canvas = PaintConfig(height=20, width=30, channels=3, background=ground, brush=brush, grid=8, bins=4, **choices)
     config = Config(strokes=3, invert=invert, paint=canvas, policy=POLICY)
-    loaded = load_brush(brush)
+    loaded = load_brushes(canvas)
     torch.manual_seed(0)
     return Agent(config, loaded, make_policy(config, make_env(config, 1, loaded)).eval())
 
@@ -41,7 +43,7 @@ def replay(file: StrokeFile) -> np.ndarray:
     count, strokes, _ = file.strokes.shape
     canvas = np.empty((count, file.channels, file.height, file.width), np.uint8)
     canvas[:] = np.array(file.background, np.uint8)[:, None, None]
-    brush = PreparedBrush(Brush.from_dict(file.brush))
+    brush = PreparedBrushes(*map(Brush.from_dict, file.brushes))
     for i in range(strokes):
         render_strokes(canvas, file.strokes[:, i], file.seeds, i, brush, file.render_scale)
     return canvas
@@ -58,6 +60,14 @@ def tiny_agent(tiny_run: Path) -> Agent:
 
 
 # What is painted.
+
+
+def test_strokes_of_several_brushes_replay(tmp_path: Path) -> None:
+    agent = untrained("splatter", brushes=("oil", "ink"), pressure=True, pen=True)
+    paintings = paint(agent, 6, seed=3)
+    assert set(paintings.strokes.strokes[..., BRUSH].flat) == {0, 1, 2}
+    paintings.save(tmp_path / "a.json")
+    assert (replay(StrokeFile.load(tmp_path / "a.json")) == paintings.final).all()
 
 
 def test_paintings_hold_all_frames_in_order(coloured: Paintings) -> None:
@@ -126,7 +136,7 @@ def test_npz_holds_pictures_strokes_and_seeds(coloured: Paintings, tmp_path: Pat
     assert images.dtype == np.uint8
     assert images.shape == (5, 20, 30, 3)
     assert (images.transpose(0, 3, 1, 2) == coloured.final).all()
-    assert (strokes.dtype, strokes.shape, seeds.dtype) == (np.float32, (5, 3, 11), np.int64)
+    assert (strokes.dtype, strokes.shape, seeds.dtype) == (np.float32, (5, 3, 14), np.int64)
     assert (replay(replace(coloured.strokes, strokes=strokes, seeds=seeds)) == coloured.final).all()
 
 

@@ -1,18 +1,32 @@
 """The layout of a physical stroke, shared by engine, environment and stroke files.
 
-A stroke is float32 (11,), in units that no resolution enters, so that it replays at any size:
+A stroke is float32 (14,), in units that no resolution enters, so that it replays at any size:
 
     0–5   x0 y0 x1 y1 x2 y2   0..1 of the canvas width (x, rightwards) and height (y, downwards)
     6–8   red green blue      0..1; a grey canvas reads red alone
     9     thickness           diameter of the largest dab as a fraction of the canvas's shorter side
-    10    opacity             0..1
+    10    opacity             0..1; 0 is a pen that moves without painting
+    11    start pressure      0..1, multiplies the dabs' diameter, on a linear ramp
+    12    end pressure        from the stroke's start to its end
+    13    brush               the number of the engine's brush that paints it, from 0
 """
 
-STROKE_SIZE = 11
+import numpy as np
+
+STROKE_SIZE = 14
 POINTS = slice(0, 6)
 COLOR = slice(6, 9)
 THICKNESS = 9
 OPACITY = 10
+START_PRESSURE = 11
+END_PRESSURE = 12
+BRUSH = 13
 
 POINTS_PER_TYPE = {"bezier": 3, "line": 2, "triangle": 3, "point": 1}
 """How many of the three points a stroke type reads; the rest repeat the last one read."""
+
+
+def fully_pressed(strokes: np.ndarray) -> np.ndarray:
+    """Strokes (…, 11), which end with the opacity, as strokes (…, 14) of the first brush at full pressure."""
+    rest = np.broadcast_to(np.array([1, 1, 0], strokes.dtype), (*strokes.shape[:-1], 3))
+    return np.concatenate([strokes, rest], -1)

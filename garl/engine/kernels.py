@@ -3,6 +3,7 @@
 How a stroke is drawn (`garl.engine.reference` says the same slowly, in NumPy):
 
 1. Dabs lie at equal arc length along the curve; each knows its angle and its fraction of the way (thesis §4.1).
+   Pressure (beyond the thesis) scales them; where it varies, they lie as much closer together as they are smaller.
 2. A dab raises the stroke layer's alpha a toward the texture's alpha t where that is higher:
    a ← a + flow · max(0, t − a). With flow 1 this is the union of the dabs, so that anti-aliased edges stay
    anti-aliased however close the dabs lie; with less flow the paint builds up. Where the dabs differ in
@@ -30,7 +31,7 @@ from llvmlite import ir
 from numba import int32, njit, types, uint64
 from numba.extending import intrinsic
 
-from garl.brush.geometry import OPACITY, THICKNESS
+from garl.brush.geometry import BRUSH, END_PRESSURE, OPACITY, START_PRESSURE, THICKNESS
 
 SEGMENTS = 48
 """Straight pieces that stand for a Bézier curve when its arc length is measured."""
@@ -46,7 +47,10 @@ SQUARE = 8.0
 """Dabs up to this radius, in pixels, are drawn over their bounding square: rows of one length cost less than fewer
 pixels save."""
 
-# Columns of the brush's float parameters, as `garl.engine.paint` packs them.
+LIGHTEST = 0.125
+"""Dabs are spaced as if neither end were pressed less than this: those of no size would be without number."""
+
+# Columns of a brush's float parameters, as `garl.engine.paint` packs them.
 (
     FLOW,
     STEP,
@@ -60,7 +64,8 @@ pixels save."""
     BLUR,
     NOISE,
     EDGE_BLEND,
-) = range(12)
+    FOLLOW,
+) = range(13)
 
 BEZIER, LINE, TRIANGLE, POINT = range(4)
 
@@ -114,9 +119,19 @@ def arc_lengths(kind, lengths, x0, y0, x1, y1, x2, y2):
 
 
 @njit(cache=True, error_model="numpy")
-def count_dabs(length, thickness, step):
-    """How many dabs lie on a way of this length."""
-    return 1 + min(MAX_DABS - 1, int(math.ceil(length / (step * 0.5 * max(thickness, 1e-6)) - 1e-6)))
+def count_dabs(length, thickness, step, start_pressure, end_pressure):
+    """How many dabs lie on a way of this length: one for each `step` of their radius, which pressure scales."""
+    a, b = max(start_pressure, LIGHTEST), max(end_pressure, LIGHTEST)
+    crowding = 1.0 / a if a == b else math.log(b / a) / (b - a)  # the mean of 1 / pressure over the way
+    return 1 + min(MAX_DABS - 1, int(math.ceil(length * crowding / (step * 0.5 * max(thickness, 1e-6)) - 1e-6)))
+
+
+@njit(cache=True, error_model="numpy")
+def dab_fraction(dab, dabs, start_pressure, end_pressure):
+    """How much of the way, 0..1, lies before a dab: dabs crowd in proportion to 1 / pressure."""
+    fraction = dab / (dabs - 1) if dabs > 1 else 0.0
+    a, b = max(start_pressure, LIGHTEST), max(end_pressure, LIGHTEST)
+    return fraction if a == b else a * ((b / a) ** fraction - 1.0) / (b - a)
 
 
 @njit(cache=True, error_model="numpy")
@@ -132,11 +147,11 @@ def dab_place(kind, lengths, segment, fraction, x0, y0, x1, y1, x2, y2):
 
 
 @njit(cache=True, error_model="numpy")
-def dab_direction(follow, brush, dx, dy, seed, index, dab):
+def dab_direction(brush, dx, dy, seed, index, dab):
     """Cosine and sine of the angle that a dab is turned by."""
     cosine, sine = 1.0, 0.0
     norm = math.sqrt(dx * dx + dy * dy)
-    if follow and norm > 1e-9:
+    if brush[FOLLOW] > 0.0 and norm > 1e-9:
         cosine, sine = dx / norm, dy / norm
     if brush[JITTER_ROTATION] > 0.0:
         turn = jitter(brush, JITTER_ROTATION, seed, index, dab, 0)
@@ -146,9 +161,10 @@ def dab_direction(follow, brush, dx, dy, seed, index, dab):
 
 
 @njit(cache=True)
-def dab_size(brush, thickness, fraction, seed, index, dab):
+def dab_size(brush, thickness, start_pressure, end_pressure, fraction, seed, index, dab):
     """Diameter of a dab, in the unit of `thickness`."""
     size = thickness * (brush[START_SCALE] + (brush[END_SCALE] - brush[START_SCALE]) * fraction)
+    size *= start_pressure + (end_pressure - start_pressure) * fraction
     return size * (1.0 + jitter(brush, JITTER_SCALE, seed, index, dab, 1))
 
 
@@ -168,15 +184,16 @@ def dab_color(brush, value, seed, index, dab, channel):
 
 @njit(cache=True, inline="always")
 def dab_shape(
-    kind, follow, brush, lengths, segment, fraction, thickness, short, seed, index, dab, x0, y0, x1, y1, x2, y2
-):
+    kind, brush, lengths, segment, fraction, thickness, start_pressure, end_pressure, short, seed, index, dab,
+    x0, y0, x1, y1, x2, y2,
+):  # fmt: skip
     """Segment, centre (x, y) and diameter in pixels, cosine, sine and opacity of a dab."""
     segment, x, y, dx, dy = dab_place(kind, lengths, segment, fraction, x0, y0, x1, y1, x2, y2)
     x += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 2)
     y += thickness * jitter(brush, JITTER_POSITION, seed, index, dab, 3)
-    cosine, sine = dab_direction(follow, brush, dx, dy, seed, index, dab)
+    cosine, sine = dab_direction(brush, dx, dy, seed, index, dab)
     opacity = dab_opacity(brush, seed, index, dab)
-    pixels = dab_size(brush, thickness, fraction, seed, index, dab) * short
+    pixels = dab_size(brush, thickness, start_pressure, end_pressure, fraction, seed, index, dab) * short
     # A dab thinner than a pixel is drawn one pixel wide and as much fainter.
     return segment, x * short, y * short, max(1.0, pixels), cosine, sine, opacity * min(1.0, pixels)
 
@@ -204,9 +221,9 @@ def extent(a, b, c, is_curve):
 
 
 @njit(cache=True)
-def reached(kind, brush, reach, thickness, short, x0, y0, x1, y1, x2, y2):
-    """The box (left, top, right, bottom) in pixels that a stroke can touch."""
-    largest = max(brush[START_SCALE], brush[END_SCALE]) * (1.0 + brush[JITTER_SCALE])
+def reached(kind, brush, reach, thickness, pressure, short, x0, y0, x1, y1, x2, y2):
+    """The box (left, top, right, bottom) in pixels that a stroke of at most this pressure can touch."""
+    largest = pressure * max(brush[START_SCALE], brush[END_SCALE]) * (1.0 + brush[JITTER_SCALE])
     spread = 0.0 if kind == TRIANGLE else largest * reach[0] + brush[JITTER_POSITION]
     margin = thickness * (spread + 3.0 * brush[BLUR]) * short + 2.0  # a coarse mip level reaches 2 pixels farther
     x_low, x_high = extent(x0, x1, x2, kind == BEZIER)
@@ -405,19 +422,23 @@ def _composite(canvas, alpha, paint, value, opacity):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", forceinline=True)
-def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, levels, reach, scratch):
-    """Paint one stroke (11,) onto one canvas (C, H, W) uint8; `scratch` is float32 with room for the layer."""
+def _paint(canvas, stroke, seed, index, kind, scale, brush, texture, levels, reach, scratch):
+    """Paint one stroke (14,) onto one canvas (C, H, W) uint8; `scratch` is float32 with room for the layer."""
+    if stroke[OPACITY] <= 0.0:
+        return  # the pen is lifted
     height, width = canvas.shape[1] * scale, canvas.shape[2] * scale
     short = float(min(height, width))
     aspect_x, aspect_y = width / short, height / short
     thickness = float(stroke[THICKNESS])
+    start_pressure, end_pressure = float(stroke[START_PRESSURE]), float(stroke[END_PRESSURE])
     # Control points in units of the shorter side.
     x0, y0 = stroke[0] * aspect_x, stroke[1] * aspect_y
     x1, y1 = stroke[2] * aspect_x, stroke[3] * aspect_y
     x2, y2 = stroke[4] * aspect_x, stroke[5] * aspect_y
 
     # The box that the stroke can touch, at multiples of `scale`.
-    x_low, y_low, x_high, y_high = reached(kind, brush, reach, thickness, short, x0, y0, x1, y1, x2, y2)
+    pressure = max(start_pressure, end_pressure)
+    x_low, y_low, x_high, y_high = reached(kind, brush, reach, thickness, pressure, short, x0, y0, x1, y1, x2, y2)
     left, top = max(0, int(x_low // scale) * scale), max(0, int(y_low // scale) * scale)
     right = min(width, int(x_high // scale + 1) * scale)
     bottom = min(height, int(y_high // scale + 1) * scale)
@@ -443,13 +464,15 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
         flat = layer.reshape(-1)
         lengths = np.empty(SEGMENTS + 1)
         arc_lengths(kind, lengths, x0, y0, x1, y1, x2, y2)
-        dabs = 1 if kind == POINT else count_dabs(lengths[SEGMENTS], thickness, brush[STEP])
+        dabs = 1
+        if kind != POINT:
+            dabs = count_dabs(lengths[SEGMENTS], thickness, brush[STEP], start_pressure, end_pressure)
         segment = 0
         for dab in range(dabs):
-            fraction = dab / (dabs - 1) if dabs > 1 else 0.0
+            fraction = dab_fraction(dab, dabs, start_pressure, end_pressure)
             segment, x, y, pixels, cosine, sine, opacity = dab_shape(
-                kind, follow, brush, lengths, segment, fraction, thickness, short, seed, index, dab,
-                x0, y0, x1, y1, x2, y2,
+                kind, brush, lengths, segment, fraction, thickness, start_pressure, end_pressure, short,
+                seed, index, dab, x0, y0, x1, y1, x2, y2,
             )  # fmt: skip
             red = green = blue = 0.0
             if tinted:
@@ -486,17 +509,18 @@ def _paint(canvas, stroke, seed, index, kind, follow, scale, brush, texture, lev
 
 
 @njit(cache=True, nogil=True)
-def paint_batch(canvas, strokes, seeds, index, kind, follow, scale, brush, texture, levels, reach):
-    """Paint one stroke onto each of B canvases, in place.
+def paint_batch(canvas, strokes, seeds, index, kind, scale, brushes, texture, levels, reach):
+    """Paint one stroke onto each of B canvases, in place, with whichever of N brushes it names.
 
-    canvas  (B, C, H, W) uint8       strokes  (B, 11) float32, see `garl.brush.geometry`
-    seeds   (B,) int64               index    which stroke of the painting this is
-    brush   (12,) float64            texture  int32 words of mip levels; levels (L, 2) int64: offset, side
-    reach   (L,) float64: how far from its centre a level paints, in diameters
+    canvas   (B, C, H, W) uint8      strokes  (B, 14) float32, see `garl.brush.geometry`
+    seeds    (B,) int64              index    which stroke of the painting this is
+    brushes  (N, 13) float64         texture  int32 words of mip levels; levels (N, L, 2) int64: offset, side
+    reach    (N, L) float64: how far from its centre a level paints, in diameters
     """
     _, _, height, width = canvas.shape
-    planes = 4 if brush[JITTER_COLOR] > 0.0 else 1
+    planes = 4 if brushes[:, JITTER_COLOR].max() > 0.0 else 1
     # Allocated once: what is freed after every stroke may go back to the system, to come again page by page.
     scratch = np.zeros(planes * height * scale * (width * scale + LANES), np.float32)
     for i in range(len(canvas)):
-        _paint(canvas[i], strokes[i], seeds[i], index, kind, follow, scale, brush, texture, levels, reach, scratch)
+        n = int(strokes[i, BRUSH])
+        _paint(canvas[i], strokes[i], seeds[i], index, kind, scale, brushes[n], texture, levels[n], reach[n], scratch)

@@ -4,14 +4,15 @@
     canvas = engine.reset(16, np.random.default_rng(0))                   # (16, 3, 64, 64) uint8
     canvas = engine.apply(canvas, actions)                                # (16, D) int64, see engine.action_spec
 
-Source: thesis §4 and A.1 (PaintGym). The pixels are drawn in `garl.engine.kernels` and, where the canvases lie on a
-GPU, in `garl.engine.paint_cuda`.
+Source: thesis §4 and A.1 (PaintGym); pressure, the pen and a choice of brushes go beyond it. The pixels are drawn in
+`garl.engine.kernels` and, where the canvases lie on a GPU, in `garl.engine.paint_cuda`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
@@ -22,12 +23,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from garl.brush.geometry import POINTS_PER_TYPE, STROKE_SIZE
+from garl.brush.geometry import BRUSH, POINTS_PER_TYPE, STROKE_SIZE
 from garl.brush.spec import Brush, load_brush
 from garl.engine import kernels
 from garl.errors import GarlError
 from garl.settings import Settings
-from garl.types import ActionSpec, Dimension, Location, Scalar
+from garl.types import ActionSpec, Choice, Dimension, Flag, Location, Scalar
 
 KINDS = {"bezier": kernels.BEZIER, "line": kernels.LINE, "triangle": kernels.TRIANGLE, "point": kernels.POINT}
 LOCATION_NAMES = {
@@ -51,6 +52,8 @@ class PaintConfig(Settings):
     """Value 0..255 of the blank canvas: one for all channels, or one for each."""
     brush: str = "splatter"
     """A brush of the library (see `garl brushes`) or the path of a brush file (.yaml)."""
+    brushes: tuple[str, ...] = Field((), max_length=63)
+    """Further brushes of the same stroke type; if there are any, actions choose one for each stroke."""
     color_channels: Literal[0, 1, 3] = 3
     """Channels of the colour in an action; with 0 every stroke is white."""
     hsv: bool = False
@@ -59,6 +62,10 @@ class PaintConfig(Settings):
     """Whether actions choose the thickness (otherwise the brush's largest). Triangles have none."""
     opacity: bool = True
     """Whether actions choose the opacity (otherwise the brush's largest)."""
+    pressure: bool = False
+    """Whether actions choose the pressure at the stroke's start and end, which scales its width between them."""
+    pen: bool = False
+    """Whether actions lift the pen, which then moves without painting."""
     contiguous: bool = False
     """Each stroke starts where the last one ended; the first at the canvas's centre."""
     render_scale: int = Field(1, ge=1, le=8)
@@ -66,7 +73,7 @@ class PaintConfig(Settings):
     grid: int = Field(32, ge=2, le=128)
     """Cells per side of the grid that a location is chosen from."""
     bins: int = Field(16, ge=2, le=1024)
-    """Bins of a scalar dimension: each colour channel, the thickness, the opacity."""
+    """Bins of a scalar dimension: each colour channel, the thickness, the opacity, each pressure."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -86,28 +93,52 @@ def hsv_to_rgb(hsv: Tensor) -> Tensor:
     return value[..., None] * (1.0 - saturation[..., None] * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0))
 
 
-class StrokeCodec:
-    """Bin indices ↔ physical strokes, for one brush and one choice of controlled properties."""
+def load_brushes(config: PaintConfig) -> tuple[Brush, ...]:
+    """The brushes that `config` names, in the order of their numbers. Raises GarlError."""
+    return tuple(load_brush(name) for name in (config.brush, *config.brushes))
 
-    def __init__(self, config: PaintConfig, brush: Brush) -> None:
-        kind, control = brush.spec.stroke.type, brush.spec.control
+
+class StrokeCodec:
+    """Bin indices → physical strokes, for some brushes and one choice of controlled properties."""
+
+    def __init__(self, config: PaintConfig, brushes: Sequence[Brush]) -> None:
+        first, kind = brushes[0].name, brushes[0].spec.stroke.type
         if config.contiguous and kind == "point":
-            raise GarlError(f"brush '{brush.name}' paints points, which have no end to go on from: drop contiguous")
+            raise GarlError(f"brush '{first}' paints points, which have no end to go on from: drop contiguous")
+        if config.pressure and kind in ("triangle", "point"):
+            raise GarlError(f"brush '{first}' paints {kind}s, along which no pressure can change: drop pressure")
+        for brush in brushes:
+            if brush.spec.stroke.type != kind:
+                raise GarlError(
+                    f"brushes must have one stroke type, but '{first}' is of type {kind} and '{brush.name}' of type "
+                    f"{brush.spec.stroke.type}: choose others"
+                )
         self.config = config
         self.points = POINTS_PER_TYPE[kind]
-        self.default_thickness, self.default_opacity = control.max_thickness, control.max_opacity
+        controls = [brush.spec.control for brush in brushes]
+        self.ranges = {
+            "thickness": [(control.min_thickness, control.max_thickness) for control in controls],
+            "opacity": [(control.min_opacity, control.max_opacity) for control in controls],
+        }  # of each brush
         locations = LOCATION_NAMES[kind][1 if config.contiguous else 0 :]
         spec: list[Dimension] = [Location(name, config.grid) for name in locations]
+        if config.pen:
+            spec.append(Flag("pen"))
+        if len(brushes) > 1:
+            spec.append(Choice("brush", len(brushes)))
         colors = {0: (), 1: ("grey",), 3: ("hue", "saturation", "value") if config.hsv else ("red", "green", "blue")}
         spec += [Scalar(name, config.bins) for name in colors[config.color_channels]]
-        if config.thickness and kind != "triangle":
-            spec.append(Scalar("thickness", config.bins, control.min_thickness, control.max_thickness))
-        if config.opacity:
-            spec.append(Scalar("opacity", config.bins, control.min_opacity, control.max_opacity))
+        controlled = {"thickness": config.thickness and kind != "triangle", "opacity": config.opacity}
+        for name in (name for name, chosen in controlled.items() if chosen):
+            # Where there are several brushes: a fraction of the range of the one that is chosen.
+            low, high = self.ranges[name][0] if len(brushes) == 1 else (0.0, 1.0)
+            spec.append(Scalar(name, config.bins, low, high))
+        if config.pressure:
+            spec += [Scalar("start_pressure", config.bins), Scalar("end_pressure", config.bins)]
         self.action_spec: ActionSpec = tuple(spec)
 
     def decode(self, action: Tensor, pen: Tensor) -> Tensor:
-        """Physical strokes (B, 11) float32 of actions (B, D) int64; `pen` (B, 2) is where the last ones ended."""
+        """Physical strokes (B, 14) float32 of actions (B, D) int64; `pen` (B, 2) is where the last ones ended."""
         config = self.config
         places = [pen.double()] if config.contiguous else []
         scalars: dict[str, Tensor] = {}
@@ -118,6 +149,8 @@ class StrokeCodec:
             elif isinstance(dimension, Scalar):
                 span = dimension.high - dimension.low
                 scalars[dimension.name] = dimension.low + column.double() * span / (dimension.n - 1)
+            else:
+                scalars[dimension.name] = column.double()
         places += [places[-1]] * (3 - len(places))
         constant = places[0].new_ones(len(action))
         if config.color_channels == 3:
@@ -126,9 +159,23 @@ class StrokeCodec:
             color = hsv_to_rgb(color) if config.hsv else color
         else:
             color = scalars.get("grey", constant)[:, None].expand(-1, 3)
-        thickness = scalars.get("thickness", constant * self.default_thickness)
-        opacity = scalars.get("opacity", constant * self.default_opacity)
-        return torch.cat([*places, color, thickness[:, None], opacity[:, None]], 1).float()
+        brush = scalars.get("brush", constant * 0)
+        thickness, opacity = (self._in_range(name, scalars.get(name), brush) for name in ("thickness", "opacity"))
+        if config.pen:
+            opacity = opacity * scalars["pen"]
+        start, end = (scalars.get(name, constant) for name in ("start_pressure", "end_pressure"))
+        rest = torch.stack([thickness, opacity, start, end, brush], 1)
+        return torch.cat([*places, color, rest], 1).float()
+
+    def _in_range(self, name: str, chosen: Tensor | None, brush: Tensor) -> Tensor:
+        """The thickness or opacity (B,) that `chosen` (B,) means to the brushes (B,); without one, their largest."""
+        ranges = self.ranges[name]
+        if chosen is not None and len(ranges) == 1:
+            return chosen  # the dimension has the brush's own range
+        low = high = torch.zeros_like(brush)
+        for number, (least, most) in enumerate(ranges):
+            low, high = torch.where(brush == number, least, low), torch.where(brush == number, most, high)
+        return high if chosen is None else low + chosen * (high - low)
 
     def pen(self, strokes: Tensor) -> Tensor:
         """Where strokes (B, 11) end, (B, 2): the last point that the stroke type reads."""
@@ -136,14 +183,13 @@ class StrokeCodec:
 
 
 class PreparedBrush:
-    """A brush packed for the kernels: parameters, and the texture's mip levels in one flat array of words."""
+    """One brush as numbers: parameters, and the texture's mip levels in one flat array of words."""
 
     def __init__(self, brush: Brush) -> None:
         spec, jitter, post = brush.spec, brush.spec.dab.jitter, brush.spec.post_processing
         texture = brush.texture
         size = texture.shape[0]
         self.kind = KINDS[spec.stroke.type]
-        self.follow = spec.dab.follow_stroke_angle
         self.parameters = np.array(
             [
                 spec.texture.opacity,
@@ -158,6 +204,7 @@ class PreparedBrush:
                 post.blur,
                 post.noise,
                 post.edge_blend,
+                spec.dab.follow_stroke_angle,
             ],
             np.float64,
         )
@@ -178,6 +225,27 @@ class PreparedBrush:
         self.texture = np.concatenate(flat)
         self.levels = np.array(levels, np.int64)
         self.reach = np.array(reach, np.float64)
+
+
+class PreparedBrushes:
+    """Brushes of one stroke type packed for the kernels, in arrays that a stroke's brush number indexes."""
+
+    def __init__(self, *brushes: Brush) -> None:
+        self.each = [PreparedBrush(brush) for brush in brushes]
+        self.kind = self.each[0].kind
+        offsets = np.cumsum([0] + [len(brush.texture) for brush in self.each])
+        most = max(len(brush.levels) for brush in self.each)
+        self.parameters = np.stack([brush.parameters for brush in self.each])  # (N, 13)
+        self.texture = np.concatenate([brush.texture for brush in self.each])
+        # Smaller textures have fewer levels. They repeat the last, of one texel, which is never too fine to be read.
+        self.levels = np.stack([_lengthened(b.levels, most) for b in self.each])  # (N, L, 2)
+        self.levels[:, :, 0] += offsets[:-1, None]
+        self.reach = np.stack([_lengthened(brush.reach, most) for brush in self.each])  # (N, L)
+
+
+def _lengthened(array: np.ndarray, length: int) -> np.ndarray:
+    """`array` with its last entry repeated."""
+    return np.concatenate([array, np.repeat(array[-1:], length - len(array), axis=0)])
 
 
 def _packed(level: np.ndarray) -> np.ndarray:
@@ -219,18 +287,22 @@ def render_strokes(
     strokes: np.ndarray,
     seeds: np.ndarray,
     index: int,
-    brush: PreparedBrush,
+    brushes: PreparedBrushes,
     render_scale: int = 1,
     threads: int = CORES,
 ) -> None:
     """Paint stroke number `index` of each painting onto `canvas` (B, C, H, W) uint8, in place.
 
-    strokes: (B, 11) float32; seeds: (B,) int64, one for each painting, for the brush's jitter. The picture does not
+    strokes: (B, 14) float32; seeds: (B,) int64, one for each painting, for the brush's jitter. The picture does not
     depend on `threads`.
     """
     assert canvas.dtype == np.uint8, "canvases at rest are uint8"
     n = canvas.shape[0]
     assert n == strokes.shape[0] == seeds.shape[0], "one stroke and one seed for each canvas"
+    assert strokes.shape[1] == STROKE_SIZE, "strokes are laid out as garl.brush.geometry says"
+    assert 0 <= strokes[:, BRUSH].min(initial=0) <= strokes[:, BRUSH].max(initial=0) < len(brushes.each), (
+        "no such brush"
+    )
     strokes, seeds = np.ascontiguousarray(strokes, np.float32), np.ascontiguousarray(seeds, np.int64)
     threads = min(threads, n, CORES)
     bounds = np.linspace(0, n, 1 + (4 * threads if threads > 1 else 1)).astype(int)
@@ -243,13 +315,12 @@ def render_strokes(
                 strokes[part],
                 seeds[part],
                 index,
-                brush.kind,
-                brush.follow,
+                brushes.kind,
                 render_scale,
-                brush.parameters,
-                brush.texture,
-                brush.levels,
-                brush.reach,
+                brushes.parameters,
+                brushes.texture,
+                brushes.levels,
+                brushes.reach,
             )
 
     helpers = [_helpers.submit(paint) for _ in range(threads - 1)]
@@ -291,14 +362,14 @@ class PaintEngine:
     def __init__(
         self,
         config: PaintConfig,
-        brush: Brush | None = None,
+        brushes: Sequence[Brush] | None = None,
         threads: int = CORES,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.threads, self.device = config, threads, torch.device(device)
-        self.brush = brush or load_brush(config.brush)
-        self.codec = StrokeCodec(config, self.brush)
-        self.prepared = PreparedBrush(self.brush)
+        self.brushes = tuple(brushes or load_brushes(config))
+        self.codec = StrokeCodec(config, self.brushes)
+        self.prepared = PreparedBrushes(*self.brushes)
         self.seeds = torch.empty(0, dtype=torch.int64)  # (B,), one for each painting
         self._blank = torch.from_numpy(blank(config, 1)).to(self.device)
         self._pen = torch.empty(0, 2)
@@ -306,9 +377,9 @@ class PaintEngine:
         if self.device.type == "cuda":
             from garl.engine import paint_cuda  # compiles for a GPU: only where there is one
 
-            self._draw = partial(paint_cuda.render_strokes, brush=paint_cuda.CudaBrush(self.prepared, self.device))
+            self._draw = partial(paint_cuda.render_strokes, brushes=paint_cuda.CudaBrushes(self.prepared, self.device))
         else:
-            self._draw = partial(_render_tensors, brush=self.prepared, threads=threads)
+            self._draw = partial(_render_tensors, brushes=self.prepared, threads=threads)
 
     @property
     def action_spec(self) -> ActionSpec:
@@ -332,6 +403,6 @@ class PaintEngine:
 
     @property
     def painted(self) -> Tensor:
-        """The strokes since the last reset, (B, T, 11) float32."""
+        """The strokes since the last reset, (B, T, 14) float32."""
         empty = torch.empty(len(self.seeds), 0, STROKE_SIZE, device=self.device)
         return torch.stack(self._painted, 1) if self._painted else empty

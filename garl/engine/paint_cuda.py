@@ -22,7 +22,7 @@ import torch
 from numba import config, cuda, float32, float64, int32
 from torch import Tensor
 
-from garl.brush.geometry import OPACITY, THICKNESS
+from garl.brush.geometry import BRUSH, END_PRESSURE, OPACITY, START_PRESSURE, THICKNESS
 from garl.engine.kernels import (
     BLUR,
     EDGE_BLEND,
@@ -37,6 +37,7 @@ from garl.engine.kernels import (
     bilinear,
     count_dabs,
     dab_color,
+    dab_fraction,
     dab_opacity,
     dab_shape,
     grain,
@@ -44,7 +45,7 @@ from garl.engine.kernels import (
     mip_level,
     reached,
 )
-from garl.engine.paint import PreparedBrush
+from garl.engine.paint import PreparedBrushes
 
 TILE = 16
 """Pixels per side of the square that a block paints, a thread each."""
@@ -86,8 +87,8 @@ def _composite(canvas, i, y, x, opacity, alpha, red, green, blue):
 
 
 @cuda.jit(fastmath=True, **REGISTERS)
-def _draw(canvas, layer, strokes, seeds, index, kind, follow, scale, brush, texture, levels, reach):
-    """Draw a stroke within one tile of one canvas: onto `canvas` or, if the brush blurs, into `layer`
+def _draw(canvas, layer, strokes, seeds, index, kind, scale, brushes, texture, all_levels, all_reach):
+    """Draw a stroke within one tile of one canvas: onto `canvas` or, if its brush blurs, into `layer`
     (B, 4, H·scale, W·scale): alpha, red, green, blue."""
     table = cuda.shared.array((9, DABS), float32)
     offsets = cuda.shared.array(DABS, int32)
@@ -95,15 +96,20 @@ def _draw(canvas, layer, strokes, seeds, index, kind, follow, scale, brush, text
     lengths = cuda.shared.array(KNOTS, float64)
     i, thread = cuda.blockIdx.x, cuda.threadIdx.x
     row, column = cuda.blockIdx.y * TILE + thread // TILE, cuda.blockIdx.z * TILE + thread % TILE
-    seed = seeds[i]
+    if strokes[i, OPACITY] <= float32(0.0):
+        return  # the pen is lifted
+    seed, number = seeds[i], int32(strokes[i, BRUSH])
+    brush, levels, reach = brushes[number], all_levels[number], all_reach[number]
     height, width = canvas.shape[2] * scale, canvas.shape[3] * scale
     short = float64(min(height, width))
     thickness = float64(strokes[i, THICKNESS])
+    start_pressure, end_pressure = float64(strokes[i, START_PRESSURE]), float64(strokes[i, END_PRESSURE])
     aspect_x, aspect_y = width / short, height / short
     x0, y0 = strokes[i, 0] * aspect_x, strokes[i, 1] * aspect_y
     x1, y1 = strokes[i, 2] * aspect_x, strokes[i, 3] * aspect_y
     x2, y2 = strokes[i, 4] * aspect_x, strokes[i, 5] * aspect_y
-    left, top, right, bottom = reached(kind, brush, reach, thickness, short, x0, y0, x1, y1, x2, y2)
+    pressure = max(start_pressure, end_pressure)
+    left, top, right, bottom = reached(kind, brush, reach, thickness, pressure, short, x0, y0, x1, y1, x2, y2)
     tile_top, tile_left, tile = cuda.blockIdx.y * TILE * scale, cuda.blockIdx.z * TILE * scale, TILE * scale
     if right < tile_left or bottom < tile_top or left > tile_left + tile or top > tile_top + tile:
         return  # with the whole block
@@ -113,7 +119,9 @@ def _draw(canvas, layer, strokes, seeds, index, kind, follow, scale, brush, text
         if thread == 0:
             arc_lengths(kind, lengths, x0, y0, x1, y1, x2, y2)
         cuda.syncthreads()
-        dabs = 1 if kind == POINT else count_dabs(lengths[SEGMENTS], thickness, brush[STEP])
+        dabs = 1
+        if kind != POINT:
+            dabs = count_dabs(lengths[SEGMENTS], thickness, brush[STEP], start_pressure, end_pressure)
     tinted = brush[JITTER_COLOR] > 0.0 and kind != TRIANGLE
     blurred, flow, one = brush[BLUR] > 0.0, float32(brush[FLOW]), float32(1.0)
     sum_alpha = sum_red = sum_green = sum_blue = float32(0.0)
@@ -135,10 +143,10 @@ def _draw(canvas, layer, strokes, seeds, index, kind, follow, scale, brush, text
                 cuda.syncthreads()  # until the last thread is done with the dabs before
                 dab = first + thread
                 if dab < dabs:
-                    fraction = dab / (dabs - 1) if dabs > 1 else 0.0
+                    fraction = dab_fraction(dab, dabs, start_pressure, end_pressure)
                     _, cx, cy, pixels, cosine, sine, opacity = dab_shape(
-                        kind, follow, brush, lengths, 0, fraction, thickness, short, seed, index, dab,
-                        x0, y0, x1, y1, x2, y2,
+                        kind, brush, lengths, 0, fraction, thickness, start_pressure, end_pressure, short,
+                        seed, index, dab, x0, y0, x1, y1, x2, y2,
                     )  # fmt: skip
                     level = mip_level(levels, pixels)
                     offsets[thread], sides[thread] = levels[level, 0], levels[level, 1]
@@ -191,11 +199,12 @@ def _tap(distance, sigma):
 
 
 @cuda.jit(fastmath=True)
-def _blur_rows(rows, layer, strokes, brush):
-    """rows (B, H, W) ← the layer's alpha, blurred along x."""
+def _blur_rows(rows, layer, strokes, brushes):
+    """rows (B, H, W) ← the layer's alpha, blurred along x, where the stroke's brush blurs."""
     i, thread = cuda.blockIdx.x, cuda.threadIdx.x
+    brush = brushes[int32(strokes[i, BRUSH])]
     y, x = cuda.blockIdx.y * TILE + thread // TILE, cuda.blockIdx.z * TILE + thread % TILE
-    if y >= rows.shape[1] or x >= rows.shape[2]:
+    if y >= rows.shape[1] or x >= rows.shape[2] or brush[BLUR] <= 0.0:
         return
     short = min(rows.shape[1], rows.shape[2])
     sigma = float32(max(1e-3, brush[BLUR] * strokes[i, THICKNESS] * short))
@@ -210,11 +219,12 @@ def _blur_rows(rows, layer, strokes, brush):
 
 
 @cuda.jit(fastmath=True)
-def _blur_columns(canvas, rows, layer, strokes, seeds, index, scale, brush):
-    """Blur `rows` along y, and composite."""
+def _blur_columns(canvas, rows, layer, strokes, seeds, index, scale, brushes):
+    """Blur `rows` along y, and composite, where the stroke's brush blurs."""
     i, thread = cuda.blockIdx.x, cuda.threadIdx.x
+    brush = brushes[int32(strokes[i, BRUSH])]
     row, column = cuda.blockIdx.y * TILE + thread // TILE, cuda.blockIdx.z * TILE + thread % TILE
-    if row >= canvas.shape[2] or column >= canvas.shape[3]:
+    if row >= canvas.shape[2] or column >= canvas.shape[3] or brush[BLUR] <= 0.0:
         return
     short = float64(min(rows.shape[1], rows.shape[2]))
     sigma = float32(max(1e-3, brush[BLUR] * strokes[i, THICKNESS] * short))
@@ -237,25 +247,25 @@ def _blur_columns(canvas, rows, layer, strokes, seeds, index, scale, brush):
     _composite(canvas, i, row, column, opacity, sum_alpha * share, sum_red * share, sum_green * share, sum_blue * share)
 
 
-class CudaBrush:
-    """A prepared brush whose arrays lie on a GPU (under numba's simulator: on the CPU)."""
+class CudaBrushes:
+    """Prepared brushes whose arrays lie on a GPU (under numba's simulator: on the CPU)."""
 
-    def __init__(self, brush: PreparedBrush, device: torch.device | str) -> None:
-        self.kind, self.follow = brush.kind, brush.follow
-        self.blurs = bool(brush.parameters[BLUR] > 0.0)
+    def __init__(self, brushes: PreparedBrushes, device: torch.device | str) -> None:
+        self.kind = brushes.kind
+        self.blur = bool((brushes.parameters[:, BLUR] > 0.0).any())
         self.parameters, self.texture, self.levels, self.reach = (
             _view(torch.from_numpy(array).to(device))
-            for array in (brush.parameters, brush.texture, brush.levels, brush.reach)
+            for array in (brushes.parameters, brushes.texture, brushes.levels, brushes.reach)
         )
 
 
 def render_strokes(
-    canvas: Tensor, strokes: Tensor, seeds: Tensor, index: int, brush: CudaBrush, render_scale: int = 1
+    canvas: Tensor, strokes: Tensor, seeds: Tensor, index: int, brushes: CudaBrushes, render_scale: int = 1
 ) -> None:
     """What `garl.engine.paint.render_strokes` does, for tensors on a GPU, on torch's current stream, which is all
     that it waits for.
 
-    canvas: (B, C, H, W) uint8; strokes: (B, 11) float32; seeds: (B,) int64.
+    canvas: (B, C, H, W) uint8; strokes: (B, 14) float32; seeds: (B,) int64.
     """
     assert canvas.dtype == torch.uint8, "canvases at rest are uint8"
     assert strokes.dtype == torch.float32, "strokes are float32"
@@ -263,23 +273,23 @@ def render_strokes(
     assert n == len(strokes) == len(seeds), "one stroke and one seed for each canvas"
     tiles, layer_tiles = ((math.ceil(height * s / TILE), math.ceil(width * s / TILE)) for s in (1, render_scale))
     layer_shape = (height * render_scale, width * render_scale)
-    at_once = max(1, LAYER_BYTES // (5 * 4 * math.prod(layer_shape))) if brush.blurs else n
+    at_once = max(1, LAYER_BYTES // (5 * 4 * math.prod(layer_shape))) if brushes.blur else n
     handle = torch.cuda.current_stream().cuda_stream if canvas.is_cuda else 0
     stream = cuda.external_stream(handle) if handle else 0  # 0 is the default stream, to numba as to torch
     for first in range(0, n, at_once):
         part = slice(first, min(first + at_once, n))
         pictures, lines, numbers = _view(canvas[part]), _view(strokes[part]), _view(seeds[part])
         b = part.stop - part.start
-        layer = _view(torch.zeros((b, 4, *layer_shape) if brush.blurs else (1, 1, 1, 1), device=canvas.device))
+        layer = _view(torch.zeros((b, 4, *layer_shape) if brushes.blur else (1, 1, 1, 1), device=canvas.device))
         _draw[(b, *tiles), DABS, stream](
-            pictures, layer, lines, numbers, index, brush.kind, brush.follow, render_scale,
-            brush.parameters, brush.texture, brush.levels, brush.reach,
+            pictures, layer, lines, numbers, index, brushes.kind, render_scale,
+            brushes.parameters, brushes.texture, brushes.levels, brushes.reach,
         )  # fmt: skip
-        if brush.blurs:
+        if brushes.blur:
             rows = _view(torch.empty((b, *layer_shape), device=canvas.device))
-            _blur_rows[(b, *layer_tiles), DABS, stream](rows, layer, lines, brush.parameters)
+            _blur_rows[(b, *layer_tiles), DABS, stream](rows, layer, lines, brushes.parameters)
             _blur_columns[(b, *tiles), DABS, stream](
-                pictures, rows, layer, lines, numbers, index, render_scale, brush.parameters
+                pictures, rows, layer, lines, numbers, index, render_scale, brushes.parameters
             )
 
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from garl.brush.geometry import COLOR, OPACITY, POINTS, THICKNESS
+from garl.brush.geometry import BRUSH, COLOR, END_PRESSURE, OPACITY, POINTS, START_PRESSURE, THICKNESS
 from garl.engine import kernels
-from garl.engine.paint import PreparedBrush
+from garl.engine.paint import PreparedBrush, PreparedBrushes
 
 
 def render_strokes_slow(
-    canvas: np.ndarray, strokes: np.ndarray, seeds: np.ndarray, index: int, brush: PreparedBrush, render_scale: int = 1
+    canvas: np.ndarray,
+    strokes: np.ndarray,
+    seeds: np.ndarray,
+    index: int,
+    brushes: PreparedBrushes,
+    render_scale: int = 1,
 ) -> None:
     """What `garl.engine.paint.render_strokes` does, to within 1/255."""
     for picture, stroke, seed in zip(canvas, strokes.astype(np.float64), seeds, strict=True):
-        _paint(picture, stroke, int(seed), index, brush, render_scale)
+        _paint(picture, stroke, int(seed), index, brushes.each[int(stroke[BRUSH])], render_scale)
 
 
 def _paint(picture: np.ndarray, stroke: np.ndarray, seed: int, index: int, brush: PreparedBrush, scale: int) -> None:
-    """Paint one stroke (11,) onto one picture (C, H, W) uint8, in place."""
+    """Paint one stroke (14,) onto one picture (C, H, W) uint8, in place."""
     channels, height, width = picture.shape
     shape = (height * scale, width * scale)
     short = min(shape)
@@ -56,16 +61,21 @@ def _dabs(
     knots = np.linspace(0, 1, kernels.SEGMENTS + 1)
     steps = np.hypot(*np.diff(_curve(knots, points, brush.kind)[0], axis=0).T)
     lengths = np.concatenate([[0], np.cumsum(steps)])
+    # Where the brush is pressed with p, dabs lie p · spacing apart; so the n-th dab's p is a geometric sequence.
     spacing = p[kernels.STEP] * stroke[THICKNESS] / 2 * short
-    n = 1 + min(kernels.MAX_DABS - 1, int(np.ceil(lengths[-1] / spacing - 1e-6)))
-    fraction = np.linspace(0, 1, n)
+    start, end = stroke[START_PRESSURE], stroke[END_PRESSURE]
+    a, b = np.maximum((start, end), kernels.LIGHTEST)
+    crowding = 1 / a if a == b else np.log(b / a) / (b - a)
+    n = 1 + min(kernels.MAX_DABS - 1, int(np.ceil(lengths[-1] * crowding / spacing - 1e-6)))
+    fraction = np.linspace(0, 1, n) if a == b else (np.geomspace(a, b, n) - a) / (b - a)
     centre, tangent = _curve(np.interp(fraction * lengths[-1], lengths, knots), points, brush.kind)
 
     def jitter(k: int) -> np.ndarray:  # (n,), from −1 to 1
         return 2 * _uniform(seed, index, np.arange(n), k) - 1
 
-    angle = np.arctan2(tangent[:, 1], tangent[:, 0]) * brush.follow + jitter(0) * p[kernels.JITTER_ROTATION]
+    angle = np.arctan2(tangent[:, 1], tangent[:, 0]) * p[kernels.FOLLOW] + jitter(0) * p[kernels.JITTER_ROTATION]
     ramp = p[kernels.START_SCALE] + (p[kernels.END_SCALE] - p[kernels.START_SCALE]) * fraction
+    ramp = ramp * (start + (end - start) * fraction)
     size = stroke[THICKNESS] * short * ramp * (1 + jitter(1) * p[kernels.JITTER_SCALE])
     displaced = np.stack([jitter(2), jitter(3)], 1) * p[kernels.JITTER_POSITION] * stroke[THICKNESS] * short
     strength = 1 - p[kernels.JITTER_OPACITY] * (jitter(4) + 1) / 2

@@ -30,7 +30,7 @@ class PaintEnv(gym.vector.VectorEnv):
     reward 0. Calling `reset` at the end, as `garl.rollout.collect` does, skips that step.
 
     `reward` may be set at any time; `on_finished` is called with each batch of finished canvases (B, C, H, W).
-    The infos of the last step of an episode hold its strokes: "strokes" (B, T, 11) float32 and "seeds" (B,).
+    The infos of the last step of an episode hold its strokes: "strokes" (B, T, 14) float32 and "seeds" (B,).
 
     `begin` and `paint` are what `reset` and `step` do, in tensors that stay on the engine's device.
     """
@@ -79,7 +79,7 @@ class PaintEnv(gym.vector.VectorEnv):
         return self.canvas
 
     def strokes_and_seeds(self) -> tuple[Tensor, Tensor]:
-        """The episode's strokes (B, T, 11) float32 and seeds (B,) int64; an engine without brush has none: zeros."""
+        """The episode's strokes (B, T, 14) float32 and seeds (B,) int64; an engine without brush has none: zeros."""
         if isinstance(self.engine, PaintEngine):
             return self.engine.painted, self.engine.seeds
         return torch.zeros(self.num_envs, self.painted, STROKE_SIZE), torch.zeros(self.num_envs, dtype=torch.int64)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from garl.brush.geometry import fully_pressed
 from garl.brush.spec import Brush, library, load_brush
-from garl.engine.paint import PreparedBrush, render_strokes
+from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.export.picture import grid, save_png
 
 # Points x0 y0 x1 y1 x2 y2, red green blue, thickness and opacity within the brush's range: an S-like sweep,
@@ -29,12 +30,12 @@ WIDEST = 0.22
 def draw(brush: Brush, size: int) -> np.ndarray:
     """The brush's strokes on white paper, (3, size, size) uint8."""
     control = brush.spec.control
-    strokes = STROKES.copy()
+    strokes = fully_pressed(STROKES)
     thickest = max(control.min_thickness, min(control.max_thickness, WIDEST))
     strokes[:, 9] = control.min_thickness + strokes[:, 9] * (thickest - control.min_thickness)
     strokes[:, 10] = control.min_opacity + strokes[:, 10] * (control.max_opacity - control.min_opacity)
     canvas = np.full((1, 3, size, size), 255, np.uint8)
-    prepared = PreparedBrush(brush)
+    prepared = PreparedBrushes(brush)
     for i, stroke in enumerate(strokes):
         render_strokes(canvas, stroke[None], np.array([7]), i, prepared)
     return canvas[0]

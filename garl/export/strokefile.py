@@ -1,11 +1,13 @@
 """The portable stroke file: paintings as strokes, in JSON, that replay at any size.
 
-    {"schema": "garl-strokes/1", "height": 28, "width": 28, "channels": 1, "background": [0], "render_scale": 1,
-     "brush": {…the complete brush…},
+    {"schema": "garl-strokes/2", "height": 28, "width": 28, "channels": 1, "background": [0], "render_scale": 1,
+     "brushes": [{…a complete brush…}, …],
      "paintings": [{"seed": 7, "strokes": [{"points": [[x, y], [x, y], [x, y]], "color": [r, g, b],
-                                            "thickness": 0.1, "opacity": 1.0}, …]}, …]}
+                                            "thickness": 0.1, "opacity": 1.0, "pressure": [1.0, 1.0],
+                                            "brush": 0}, …]}, …]}
 
-Units are those of `garl.brush.geometry`. Every painting has the same number of strokes.
+Units are those of `garl.brush.geometry`. Every painting has the same number of strokes. Files of version 1, which are
+read as well, have one `brush` instead of `brushes`, and their strokes neither pressure nor brush.
 """
 
 from __future__ import annotations
@@ -19,18 +21,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from garl.atomic import replacing
-from garl.brush.geometry import COLOR, OPACITY, POINTS, STROKE_SIZE, THICKNESS
+from garl.brush.geometry import BRUSH, COLOR, END_PRESSURE, OPACITY, POINTS, START_PRESSURE, STROKE_SIZE, THICKNESS
 from garl.errors import GarlError
 from garl.reading import read_plain
 
-SCHEMA = "garl-strokes/1"
+SCHEMA = "garl-strokes/2"
 MAX_BYTES = 32 * 2**20  # a hostile file of this size takes 1.5 GB and 4 s to refuse
 MAX_STROKES = 10**6
+MAX_BRUSHES = 64
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=2**15)]
 Scale = Annotated[int, Field(ge=1, le=64)]
+Brushes = Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MAX_BRUSHES)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -43,6 +47,8 @@ class _Stroke(_Model):
     color: tuple[Unit, Unit, Unit]
     thickness: Unit
     opacity: Unit
+    pressure: tuple[Unit, Unit] = (1.0, 1.0)
+    brush: Annotated[int, Field(ge=0, lt=MAX_BRUSHES)] = 0
 
 
 class _Painting(_Model):
@@ -50,19 +56,24 @@ class _Painting(_Model):
     strokes: Annotated[list[_Stroke], FailFast()]  # else every wrong entry would be remembered
 
 
-class _Header(_Model):
-    """Everything but the paintings."""
-
+class _Canvas(_Model):
     height: Side
     width: Side
     channels: Literal[1, 3]
     background: Annotated[tuple[Byte, ...], FailFast()]
     render_scale: Scale
-    brush: dict[str, Any]
 
 
-class _Document(_Header):
-    schema_: Literal["garl-strokes/1"] = Field(alias="schema")
+class _Header(_Canvas):
+    """Everything but the paintings."""
+
+    brushes: Brushes
+
+
+class _Document(_Canvas):
+    schema_: Literal["garl-strokes/1", "garl-strokes/2"] = Field(alias="schema")
+    brush: dict[str, Any] | None = None  # of version 1
+    brushes: Brushes | None = None  # of version 2
     paintings: Annotated[list[_Painting], FailFast()]
 
 
@@ -74,30 +85,35 @@ class StrokeFile:
     width: int
     channels: int  # 1 or 3
     background: tuple[int, ...]  # (channels,) in 0..255
-    brush: dict[str, Any]  # the complete brush, opaque here; JSON-able
+    brushes: tuple[dict[str, Any], ...]  # 1 to 64 complete brushes, opaque here; JSON-able
     render_scale: int  # 1..64, supersampling of the painter
-    strokes: np.ndarray  # (N, T, 11) float32 in 0..1, N and T ≥ 1, N · T ≤ 1e6
+    strokes: np.ndarray  # (N, T, 14) float32, N and T ≥ 1, N · T ≤ 1e6; in 0..1, the last column in brushes
     seeds: np.ndarray  # (N,) int64, each painting's jitter seed
 
     def __post_init__(self) -> None:
         try:
             _Header(**self._header())
-            json.dumps(self.brush, allow_nan=False)
+            json.dumps(self.brushes, allow_nan=False)
         except ValidationError as error:
             raise GarlError(f"stroke file: {_first(error)}") from error
         except (TypeError, ValueError, RecursionError) as error:
-            raise GarlError(f"stroke file: brush is not JSON ({error}): use finite numbers, texts and lists") from error
+            raise GarlError(
+                f"stroke file: a brush is not JSON ({error}): use finite numbers, texts and lists"
+            ) from error
         if len(self.background) != self.channels:
             raise GarlError(f"stroke file: background has {len(self.background)} values: give {self.channels}")
         shape = self.strokes.shape
         if self.strokes.dtype != np.float32 or len(shape) != 3 or shape[2] != STROKE_SIZE or 0 in shape:
             raise GarlError(
-                f"stroke file: strokes are {shape} {self.strokes.dtype}: give (N, T, 11) float32, not empty"
+                f"stroke file: strokes are {shape} {self.strokes.dtype}: give (N, T, {STROKE_SIZE}) float32, not empty"
             )
         if shape[0] * shape[1] > MAX_STROKES:
             raise GarlError(f"stroke file: {shape[0] * shape[1]} strokes: split it into files of {MAX_STROKES} at most")
-        if not ((self.strokes >= 0) & (self.strokes <= 1)).all():  # also refuses nan
+        numbers = self.strokes[..., :BRUSH]
+        if not ((numbers >= 0) & (numbers <= 1)).all():  # also refuses nan
             raise GarlError("stroke file: a stroke has a number outside 0..1: see garl.brush.geometry for the units")
+        if not np.isin(self.strokes[..., BRUSH], np.arange(len(self.brushes))).all():
+            raise GarlError(f"stroke file: a stroke has a brush other than 0 to {len(self.brushes) - 1}: add its brush")
         if self.seeds.dtype != np.int64 or self.seeds.shape != shape[:1]:
             found = f"{self.seeds.shape} {self.seeds.dtype}"
             raise GarlError(f"stroke file: seeds are {found}: give one int64 for each of {shape[0]} paintings")
@@ -125,6 +141,11 @@ class StrokeFile:
             document = _Document.model_validate_json(text)
         except ValidationError as error:
             raise GarlError(f"{path} is not a {SCHEMA} file: {_first(error)}") from error
+        old, given = document.schema_ != SCHEMA, (document.brush is not None, document.brushes is not None)
+        if given != (old, not old):
+            raise GarlError(
+                f"{path}: version 1 has one `brush`, version 2 a list of `brushes`: give what belongs there"
+            )
         lengths = {len(painting.strokes) for painting in document.paintings}
         if len(lengths) != 1:
             raise GarlError(f"{path}: paintings have {sorted(lengths)} strokes: give at least one, all equally long")
@@ -132,7 +153,8 @@ class StrokeFile:
         return cls(
             strokes=np.array(rows, np.float32).reshape(len(document.paintings), lengths.pop(), STROKE_SIZE),
             seeds=np.array([painting.seed for painting in document.paintings], np.int64),
-            **{name: getattr(document, name) for name in _Header.model_fields},
+            brushes=document.brushes or (document.brush or {},),
+            **{name: getattr(document, name) for name in _Canvas.model_fields},
         )
 
     def _header(self) -> dict[str, Any]:
@@ -140,7 +162,7 @@ class StrokeFile:
 
 
 def _painting_json(seed: np.int64, strokes: np.ndarray) -> str:
-    """One painting (T, 11), a stroke a line."""
+    """One painting (T, 14), a stroke a line."""
     lines = ",\n".join(map(_stroke_json, strokes))
     return f'{{"seed": {seed}, "strokes": [\n{lines}\n]}}'
 
@@ -149,14 +171,17 @@ def _stroke_json(stroke: np.ndarray) -> str:
     """One line of JSON. `str` of a float32 is the shortest decimal that reads back as that float32."""
     numbers = np.array([float(str(number)) for number in stroke])
     fields = {"points": numbers[POINTS].reshape(3, 2).tolist(), "color": numbers[COLOR].tolist()}
-    return json.dumps(fields | {"thickness": numbers[THICKNESS], "opacity": numbers[OPACITY]})
+    fields |= {"thickness": numbers[THICKNESS], "opacity": numbers[OPACITY]}
+    pressure = [numbers[START_PRESSURE], numbers[END_PRESSURE]]
+    return json.dumps(fields | {"pressure": pressure, "brush": int(numbers[BRUSH])})
 
 
 def _stroke_row(stroke: _Stroke) -> np.ndarray:
-    """The inverse of `_stroke_json`, (11,) float32."""
+    """The inverse of `_stroke_json`, (14,) float32."""
     row = np.empty(STROKE_SIZE, np.float32)
     row[POINTS], row[COLOR] = np.ravel(stroke.points), stroke.color
     row[THICKNESS], row[OPACITY] = stroke.thickness, stroke.opacity
+    row[[START_PRESSURE, END_PRESSURE]], row[BRUSH] = stroke.pressure, stroke.brush
     return row
 
 

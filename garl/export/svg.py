@@ -9,31 +9,42 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from garl.atomic import replacing
-from garl.brush.geometry import COLOR, OPACITY, POINTS, POINTS_PER_TYPE, THICKNESS
+from garl.brush.geometry import (
+    BRUSH,
+    COLOR,
+    END_PRESSURE,
+    OPACITY,
+    POINTS,
+    POINTS_PER_TYPE,
+    START_PRESSURE,
+    THICKNESS,
+)
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
 
-SEGMENTS = 16  # of a tapered Bézier
+SEGMENTS = 16  # of a Bézier that tapers, or a line that tapers and is pressed
 
 
 def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0) -> None:
-    """Write painting `index` as SVG, one element per stroke, in units of canvas pixels.
+    """Write painting `index` as SVG, one element per stroke that leaves paint, in units of canvas pixels.
 
     Texture, jitter and post-processing have no vector form and are left out. Raises GarlError if there is no such
-    painting, the brush lacks its stroke type or dab scales, or the folder cannot be written.
+    painting, a brush lacks its stroke type or dab scales, or the folder cannot be written.
     """
     if not 0 <= index < len(strokefile.strokes):
         raise GarlError(f"no painting {index}: choose 0 to {len(strokefile.strokes) - 1}")
-    kind, scales = _brush_shape(strokefile.brush)
+    shapes = [_brush_shape(brush) for brush in strokefile.brushes]
     height, width = strokefile.height, strokefile.width
     strokes = strokefile.strokes[index].astype(np.float64)  # the sums below shall not round to float32
     root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
     ET.SubElement(root, "title").text = f"garl painting {index}: {len(strokes)} strokes"
     ground = np.array(strokefile.background) / 255
     ET.SubElement(root, "rect", width=str(width), height=str(height), fill=_rgb(ground))
-    for stroke in strokes:
+    for stroke in strokes[strokes[:, OPACITY] > 0]:
+        kind, scales = shapes[int(stroke[BRUSH])]
         points = stroke[POINTS].reshape(3, 2)[: POINTS_PER_TYPE[kind]] * (width, height)
-        tag, attributes = _shape(kind, points, stroke[THICKNESS] * min(width, height), scales)
+        pressures = stroke[START_PRESSURE], stroke[END_PRESSURE]
+        tag, attributes = _shape(kind, points, stroke[THICKNESS] * min(width, height), scales, pressures)
         color = _rgb(stroke[COLOR][: strokefile.channels])
         paint = {"stroke": color, "fill": "none"} if "stroke-width" in attributes else {"fill": color}
         ET.SubElement(root, tag, attributes | paint | {"opacity": _number(stroke[OPACITY])})
@@ -49,32 +60,39 @@ def _brush_shape(brush: dict) -> tuple[str, tuple[float, float]]:
         POINTS_PER_TYPE[kind]
     except (KeyError, TypeError, ValueError) as error:
         raise GarlError(
-            "the stroke file's brush has no known stroke.type with dab.start_scale and dab.end_scale: "
+            "a brush of the stroke file has no known stroke.type with dab.start_scale and dab.end_scale: "
             "write the file with its complete brush"
         ) from error
     return kind, scales
 
 
-def _shape(kind: str, points: np.ndarray, thickness: float, scales: tuple[float, float]) -> tuple[str, dict[str, str]]:
-    """The element of a stroke: its tag and geometry. Points (1–3, 2) and thickness are in pixels."""
-    start, end = scales
+def _shape(
+    kind: str, points: np.ndarray, thickness: float, scales: tuple[float, float], pressures: tuple[float, float]
+) -> tuple[str, dict[str, str]]:
+    """The element of a stroke: its tag and geometry. Points (1–3, 2) and thickness are in pixels; scales and pressures
+    are those at start and end."""
+    start = scales[0] * pressures[0]
     if kind == "point":
         x, y = map(_number, points[0])
         return "circle", {"cx": x, "cy": y, "r": _number(thickness * start / 2)}
     if kind == "triangle":
         return "path", {"d": f"M{_pairs(points[:1])} L{_pairs(points[1:])} Z"}
-    if start == end:
+    tapered, pressed = (first != last for first, last in (scales, pressures))
+    if not tapered and not pressed:
         curve = f"M{_pairs(points[:1])} {'Q' if kind == 'bezier' else 'L'}{_pairs(points[1:])}"
         return "path", {"d": curve, "stroke-width": _number(thickness * start), "stroke-linecap": "round"}
-    centers = _sample(points) if kind == "bezier" else points
+    centers = _sample(points) if kind == "bezier" or (tapered and pressed) else points
     lengths = np.concatenate([[0], np.linalg.norm(np.diff(centers, axis=0), axis=1).cumsum()])
     along = lengths / lengths[-1] if lengths[-1] > 0 else np.linspace(0, 1, len(centers))
-    return "path", {"d": _outline(centers, thickness / 2 * (start + (end - start) * along))}
+    scale, pressure = (np.interp(along, (0, 1), ends) for ends in (scales, pressures))
+    return "path", {"d": _outline(centers, thickness / 2 * scale * pressure)}
 
 
 def _sample(points: np.ndarray) -> np.ndarray:
-    """Control points (3, 2) of a quadratic Bézier → (SEGMENTS + 1, 2) points on it."""
+    """Control points of a line (2, 2) or of a quadratic Bézier (3, 2) → (SEGMENTS + 1, 2) points on it."""
     t = np.linspace(0, 1, SEGMENTS + 1)[:, None]
+    if len(points) == 2:
+        return points[0] + t * (points[1] - points[0])
     return (1 - t) ** 2 * points[0] + 2 * t * (1 - t) * points[1] + t**2 * points[2]
 
 

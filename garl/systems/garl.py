@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,9 +27,9 @@ from garl.advantage import AdvantageConfig, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary, AdversaryConfig
-from garl.brush.spec import Brush, load_brush
+from garl.brush.spec import Brush
 from garl.data.images import Images, load
-from garl.engine.paint import PaintConfig, PaintEngine, choose_paint_device
+from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, choose_paint_device, load_brushes
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.evaluate.frechet import frechet_distance
@@ -175,9 +176,11 @@ def load_images(config: Config, split: str = "train") -> Images:
     return load(config.data, size=size, channels=paint.channels, label=config.label, split=split, invert=config.invert)
 
 
-def make_env(config: Config, canvases: int, brush: Brush | None = None, device: torch.device | str = "cpu") -> PaintEnv:
-    """`canvases` blank canvases under `brush`, or the configured one; strokes are drawn on `device`."""
-    return PaintEnv(canvases, PaintEngine(config.paint, brush, device=device), config.strokes)
+def make_env(
+    config: Config, canvases: int, brushes: Sequence[Brush] | None = None, device: torch.device | str = "cpu"
+) -> PaintEnv:
+    """`canvases` blank canvases under `brushes`, or the configured ones; strokes are drawn on `device`."""
+    return PaintEnv(canvases, PaintEngine(config.paint, brushes, device=device), config.strokes)
 
 
 def make_policy(config: Config, env: PaintEnv) -> ActorCritic:
@@ -210,17 +213,17 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
     updates = config.adversary.updates or math.ceil(config.envs / config.adversary.batch_size)
     if not resume:
-        load_brush(config.paint.brush)  # a mistake there must be found before the folder is made
+        StrokeCodec(config.paint, load_brushes(config.paint))  # a mistake must be found before the folder is made
     folder = open_run(out, config.model_dump(mode="json"), resume)
     with folder as run, Progress(out) as progress, stop_requests() as stopping:
         # The agent, its world and its adversary.
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
         sampler = torch.Generator(device).manual_seed(config.seed)
-        brush = Brush.from_dict(run.checkpoint[1]["brush"]) if run.checkpoint else load_brush(config.paint.brush)
+        brushes = saved_brushes(run.checkpoint[1], config, out) if run.checkpoint else load_brushes(config.paint)
         paint_device = choose_paint_device(device)
-        compile_engine(make_env(config, 1, brush, paint_device))
-        env = make_env(config, config.envs, brush, paint_device)
+        compile_engine(make_env(config, 1, brushes, paint_device))
+        env = make_env(config, config.envs, brushes, paint_device)
         env.reset(seed=config.seed)
         policy = make_policy(config, env).to(device)
         optimizer = ppo.make_optimizer(policy, config.ppo)
@@ -231,7 +234,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
         # What of it changes is saved, and found again.
         state = State(env, policy, optimizer, average, adversary, memory, generator, sampler, recent)
-        constants = {"brush": brush.to_dict(), "data": identity}
+        constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity}
         if run.checkpoint:
             state.restore(run.checkpoint, out)
             if run.checkpoint[1]["data"] != identity:
@@ -409,8 +412,19 @@ class Agent:
     """A trained policy with all that it needs to paint."""
 
     config: Config
-    brush: Brush
+    brushes: tuple[Brush, ...]
     policy: ActorCritic
+
+
+def saved_brushes(meta: dict[str, Any], config: Config, folder: Path) -> tuple[Brush, ...]:
+    """The brushes of a checkpoint in `folder`, from its meta data; "brush" is what held the only one of old runs.
+
+    Raises GarlError if they are damaged, or not as many as `config` names.
+    """
+    stored = meta.get("brushes", [meta.get("brush")])
+    if not isinstance(stored, list) or len(stored) != 1 + len(config.paint.brushes):
+        raise GarlError(f"the checkpoint in {folder} does not hold the brushes that its config.json names: train again")
+    return tuple(Brush.from_dict(each, f"the brush in {folder}") for each in stored)
 
 
 def load_agent(folder: Path, device: str = "auto") -> Agent:
@@ -419,11 +433,12 @@ def load_agent(folder: Path, device: str = "auto") -> Agent:
     The run may come from a stranger: no code in it runs, and its config.json cannot ask for weights it does not bring.
     """
     tensors, meta = load_checkpoint(folder)
-    config, brush = load_config(folder), Brush.from_dict(meta.get("brush"), f"the brush in {folder}")
+    config = load_config(folder)
+    brushes = saved_brushes(meta, config, folder)
     weights = under("average.module.", tensors).values()
     if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
         raise GarlError(f"the weights in {folder} are not all finite float32: train again")
     with SizeLimit(sum(weight.numel() for weight in weights), folder):
-        policy = make_policy(config, make_env(config, 1, brush))
+        policy = make_policy(config, make_env(config, 1, brushes))
     restore_module(policy, "average.module.", tensors, folder)
-    return Agent(config, brush, policy.to(choose_device(device)).eval())
+    return Agent(config, brushes, policy.to(choose_device(device)).eval())

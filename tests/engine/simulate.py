@@ -19,10 +19,10 @@ def main() -> None:
     with open(sys.argv[1], "rb") as file:
         jobs = pickle.load(file)
     painted = {}
-    for name, (canvas, strokes, seeds, index, brush, scale) in jobs.items():
+    for name, (canvas, strokes, seeds, index, brushes, scale) in jobs.items():
         painted[name] = canvas.copy()
         tensors = [torch.from_numpy(array) for array in (painted[name], strokes, seeds)]
-        paint_cuda.render_strokes(*tensors, index, paint_cuda.CudaBrush(brush, "cpu"), scale)
+        paint_cuda.render_strokes(*tensors, index, paint_cuda.CudaBrushes(brushes, "cpu"), scale)
     with open(sys.argv[2], "wb") as file:
         pickle.dump(painted, file)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from garl.brush.geometry import BRUSH, END_PRESSURE, START_PRESSURE, STROKE_SIZE, fully_pressed
 from garl.brush.spec import Brush, BrushSpec, library, load_brush
-from garl.engine import paint
-from garl.engine.paint import PreparedBrush, render_strokes
+from garl.engine import kernels, paint
+from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.engine.reference import render_strokes_slow
 
 HEIGHT, WIDTH = 24, 40
@@ -28,8 +32,8 @@ def variant(name: str, **changes: Any) -> Brush:
     """A library brush with some of its settings replaced."""
     brush = load_brush(name)
     data = brush.spec.model_dump()
-    for section, settings in changes.items():
-        data[section].update(settings)
+    for section, values in changes.items():
+        data[section].update(values)
     return Brush(BrushSpec.model_validate(data), brush.texture)
 
 
@@ -42,16 +46,16 @@ def corner_brush(kind: str, follow: bool = False) -> Brush:
 
 
 def stroke(*points: float, color: float | tuple = 0.0, thickness: float = 0.5, opacity: float = 1.0) -> np.ndarray:
-    """One stroke (1, 11); the points that are not given repeat the last one."""
+    """One stroke (1, 14) at full pressure; the points that are not given repeat the last one."""
     places = list(points) + list(points[-2:]) * 3
     red_green_blue = color if isinstance(color, tuple) else (color,) * 3
-    return np.array([[*places[:6], *red_green_blue, thickness, opacity]], np.float32)
+    return fully_pressed(np.array([[*places[:6], *red_green_blue, thickness, opacity]], np.float32))
 
 
 def painted(brush: Brush, strokes: np.ndarray, shape: tuple[int, int] = (HEIGHT, WIDTH), scale: int = 1) -> np.ndarray:
-    """Ink (H, W), 0..1, that black strokes (T, 11) leave on a white canvas."""
+    """Ink (H, W), 0..1, that black strokes (T, 14) leave on a white canvas."""
     canvas = np.full((1, 1, *shape), 255, np.uint8)
-    prepared = PreparedBrush(brush)
+    prepared = PreparedBrushes(brush)
     for index in range(len(strokes)):
         render_strokes(canvas, strokes[index : index + 1], np.array([7]), index, prepared, scale)
     return 1 - canvas[0, 0] / 255.0
@@ -69,11 +73,25 @@ def awkward_strokes(brush: Brush) -> np.ndarray:
     strokes[7, 2:6] = strokes[7, [0, 1, 0, 1]] + np.array([0.1, 0.02, 0.05, 0.2])
     strokes[7, 9] = 0.004  # far thinner than a pixel
     strokes[8, 9] = 1.0  # wider than the canvas is long
+    return fully_pressed(strokes)
+
+
+def pressed(strokes: np.ndarray, brushes: int = 1) -> np.ndarray:
+    """Strokes (B, 14) as they are, with other pressures, 0 and equal ones among them, and brushes in turn."""
+    strokes, rng = strokes.copy(), np.random.default_rng(8)
+    strokes[:, [START_PRESSURE, END_PRESSURE]] = rng.uniform(0.3, 1, (len(strokes), 2))
+    strokes[0, [START_PRESSURE, END_PRESSURE]] = 0.0, 1.0
+    strokes[1, [START_PRESSURE, END_PRESSURE]] = 0.9, 0.0
+    strokes[2, [START_PRESSURE, END_PRESSURE]] = 0.4
+    strokes[:, BRUSH] = np.arange(len(strokes)) % brushes
     return strokes
 
 
 def assert_equals_reference(brush: Brush, channels: int, scale: int) -> None:
-    strokes, prepared = awkward_strokes(brush), PreparedBrush(brush)
+    assert_strokes_equal_reference(awkward_strokes(brush), PreparedBrushes(brush), channels, scale)
+
+
+def assert_strokes_equal_reference(strokes: np.ndarray, prepared: PreparedBrushes, channels: int, scale: int) -> None:
     blank = np.random.default_rng(6).integers(0, 256, (len(strokes), channels, HEIGHT, WIDTH), np.uint8)
     seeds = np.random.default_rng(7).integers(0, 2**62, len(strokes))
     fast, slow = blank.copy(), blank.copy()
@@ -97,6 +115,97 @@ def test_equals_reference_with_every_setting_on(kind: str, flow: float, scale: i
     assert_equals_reference(brush, 3, scale)
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("kind", ["bezier", "line", "triangle", "point"])
+def test_equals_reference_under_any_pressure(kind: str, scale: int) -> None:
+    brush = variant("splatter", stroke={"type": kind, "step": 0.4}, **EVERYTHING)
+    assert_strokes_equal_reference(pressed(awkward_strokes(brush)), PreparedBrushes(brush), 3, scale)
+
+
+@pytest.mark.parametrize(("channels", "scale"), [(3, 1), (1, 2)])
+def test_equals_reference_with_a_brush_for_each_stroke(channels: int, scale: int) -> None:
+    # Textures of 64² and 128², tinted and untinted, with flow, blur, grain, and dabs that follow the stroke or do not.
+    brushes = [load_brush(name) for name in ("hard_round", "splatter", "watercolour")] + [variant("oil", **EVERYTHING)]
+    prepared = PreparedBrushes(*brushes)
+    assert len({tuple(brush.levels[-1]) for brush in prepared.each}) > 1, "the mip levels must differ in number"
+    assert_strokes_equal_reference(pressed(awkward_strokes(brushes[0]), len(brushes)), prepared, channels, scale)
+
+
+def test_a_brush_among_others_paints_as_it_does_alone() -> None:
+    brushes = [load_brush(name) for name in ("splatter", "hard_round", "oil")]
+    strokes = pressed(awkward_strokes(brushes[0]), len(brushes))
+    together = np.full((len(strokes), 3, HEIGHT, WIDTH), 255, np.uint8)
+    render_strokes(together, strokes, np.arange(len(strokes)), 2, PreparedBrushes(*brushes))
+    for number, brush in enumerate(brushes):
+        own = strokes[:, BRUSH] == number
+        alone = np.full((own.sum(), 3, HEIGHT, WIDTH), 255, np.uint8)
+        first = strokes[own] * (np.arange(STROKE_SIZE) != BRUSH)
+        render_strokes(alone, first.astype(np.float32), np.arange(len(strokes))[own], 2, PreparedBrushes(brush))
+        np.testing.assert_array_equal(together[own], alone)
+
+
+def test_a_brush_that_there_is_not() -> None:
+    strokes = stroke(0.2, 0.3, 0.9, 0.1)
+    for number in (-1, 1):
+        strokes[0, BRUSH] = number
+        with pytest.raises(AssertionError, match="no such brush"):
+            render_strokes(np.zeros((1, 3, 5, 7), np.uint8), strokes, np.array([0]), 0, PreparedBrushes(variant("ink")))
+
+
+@settings(deadline=None)  # the first example compiles
+@given(
+    length=st.floats(0, 3),
+    thickness=st.floats(0.004, 1),
+    step=st.floats(0.01, 4),
+    scales=st.tuples(st.floats(0.01, 4), st.floats(0.01, 4)),
+)
+def test_full_pressure_changes_nothing_in_the_last_bit(
+    length: float, thickness: float, step: float, scales: tuple[float, float]
+) -> None:
+    dabs = kernels.count_dabs(length, thickness, step, 1.0, 1.0)
+    assert dabs == 1 + min(kernels.MAX_DABS - 1, math.ceil(length / (step * 0.5 * thickness) - 1e-6))
+    brush = np.zeros(13)
+    brush[[kernels.START_SCALE, kernels.END_SCALE]] = scales
+    for dab in {0, dabs // 3, dabs - 1}:
+        fraction = dab / (dabs - 1) if dabs > 1 else 0.0
+        assert kernels.dab_fraction(dab, dabs, 1.0, 1.0) == fraction
+        size = thickness * (scales[0] + (scales[1] - scales[0]) * fraction)
+        assert kernels.dab_size(brush, thickness, 1.0, 1.0, fraction, 5, 3, dab) == size
+
+
+@pytest.mark.parametrize("name", ["hard_round", "ink", "watercolour"])
+def test_even_pressure_is_a_thinner_stroke(name: str) -> None:
+    brush = variant(name, dab={"jitter": {}})
+    light, thin = stroke(*CURVE, thickness=0.5), stroke(*CURVE, thickness=0.125)
+    light[0, [START_PRESSURE, END_PRESSURE]] = 0.25
+    assert painted(brush, light).sum() > 1
+    np.testing.assert_array_equal(painted(brush, light), painted(brush, thin))
+
+
+def test_pressure_widens_a_line_evenly_and_its_paint_does_not_thicken() -> None:
+    # 12 pixels wide at full pressure: the profile at x is that wide times x's share of the way from 4 to 36.
+    brush = variant("hard_round", stroke={"type": "line", "step": 0.2})
+    line = stroke(0.1, 0.5, 0.9, 0.5, thickness=0.5)
+    line[0, [START_PRESSURE, END_PRESSURE]] = 0.0, 1.0
+    width = painted(brush, line).sum(0)
+    middle = np.arange(10, 30)
+    np.testing.assert_allclose(width[middle], 12 * (middle + 0.5 - 4) / 32, atol=1.0)
+    # Where paint builds up, as much of it lies on the thin end as on the thick one.
+    flow = variant("hard_square", stroke={"type": "line", "step": 0.05}, texture={"opacity": 0.02})
+    line[0, START_PRESSURE] = 0.2
+    darkness = painted(flow, line, (480, 800))[240, 240:600:60]
+    assert 0.2 < darkness.mean() < 0.9
+    np.testing.assert_allclose(darkness, darkness.mean(), rtol=0.1)
+
+
+def test_no_opacity_and_no_pressure_leave_no_paint() -> None:
+    for name in ("hard_round", "splatter"):
+        lifted, weightless = stroke(*CURVE, opacity=0.0), stroke(*CURVE)
+        weightless[0, [START_PRESSURE, END_PRESSURE]] = 0.0
+        assert painted(load_brush(name), lifted).sum() == 0
+        assert painted(load_brush(name), weightless).sum() == 0
+
+
 def test_texture_of_a_side_that_is_no_power_of_two() -> None:
     brush = load_brush("splatter")
     assert_equals_reference(Brush(brush.spec, np.pad(brush.texture[20:107, 20:107], 1)), 3, 1)
@@ -105,7 +214,7 @@ def test_texture_of_a_side_that_is_no_power_of_two() -> None:
 def test_same_seed_same_picture_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paint, "CORES", 3)
     brush = load_brush("splatter")
-    strokes, prepared = awkward_strokes(brush), PreparedBrush(brush)
+    strokes, prepared = awkward_strokes(brush), PreparedBrushes(brush)
     pictures = []
     for threads in (1, 3):
         canvas = np.full((9, 3, HEIGHT, WIDTH), 255, np.uint8)
@@ -115,7 +224,7 @@ def test_same_seed_same_picture_on_any_number_of_threads(monkeypatch: pytest.Mon
 
 
 def test_jitter_follows_seed_and_index_and_not_the_batch() -> None:
-    brush = PreparedBrush(load_brush("splatter"))
+    brush = PreparedBrushes(load_brush("splatter"))
 
     def paint(seeds: list[int], index: int) -> np.ndarray:
         canvas = np.full((len(seeds), 3, HEIGHT, WIDTH), 255, np.uint8)
@@ -133,7 +242,7 @@ def test_dab_covers_known_pixels_with_known_color() -> None:
     canvas = np.full((1, 3, 16, 24), 205, np.uint8)
     # A diameter of 8 pixels around the pixel corner (9, 7): x from 9 to 12, y from 4 to 10.
     dab = stroke(9 / 24, 7 / 16, color=(0.2, 0.6, 1.0), thickness=0.5, opacity=0.5)
-    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrush(corner_brush("point")))
+    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrushes(corner_brush("point")))
     expected = np.full((3, 16, 24), 205, np.uint8)
     expected[:, 4:10, 9:12] = np.array([128, 179, 230])[:, None, None]
     np.testing.assert_array_equal(canvas[0], expected)
@@ -212,6 +321,7 @@ def replay_error(name: str, scale: int) -> tuple[float, float]:
     strokes[:, 6:9] = 0
     strokes[:, 9] = rng.uniform(control.min_thickness, control.max_thickness, 4)
     strokes[:, 10] = rng.uniform(control.min_opacity, control.max_opacity, 4)
+    strokes = fully_pressed(strokes)
     small, large = painted(brush, strokes, (48, 64), scale), painted(brush, strokes, (192, 256))
     averaged = large.reshape(48, 4, 64, 4).mean((1, 3))
     return np.abs(small - averaged).mean(), averaged.mean()
@@ -239,6 +349,6 @@ def test_magnified_texture_is_not_cut_off() -> None:
     brush, dab = load_brush("point"), stroke(0.5, 0.5, thickness=1.0)
     canvas = np.full((1, 1, 256, 300), 255, np.uint8)
     slow = canvas.copy()
-    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrush(brush))
-    render_strokes_slow(slow, dab, np.array([0]), 0, PreparedBrush(brush))
+    render_strokes(canvas, dab, np.array([0]), 0, PreparedBrushes(brush))
+    render_strokes_slow(slow, dab, np.array([0]), 0, PreparedBrushes(brush))
     assert np.abs(canvas.astype(int) - slow).max() <= 1

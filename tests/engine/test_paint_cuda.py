@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_kernels import EVERYTHING, awkward_strokes, variant
+from test_kernels import EVERYTHING, awkward_strokes, pressed, stroke, variant
 
+from garl.brush.geometry import OPACITY
 from garl.brush.spec import Brush, library, load_brush
-from garl.engine.paint import PreparedBrush, render_strokes
+from garl.engine.paint import PreparedBrushes, render_strokes
 
-Job = tuple[np.ndarray, np.ndarray, np.ndarray, int, PreparedBrush, int]
+Job = tuple[np.ndarray, np.ndarray, np.ndarray, int, PreparedBrushes, int]
 
 
 def job(brush: Brush, which: slice, shape: tuple[int, int, int] = (3, 10, 18), scale: int = 1) -> Job:
     """Some of the awkward strokes, as the arguments of `render_strokes`. Simulated threads are slow: paint small."""
     strokes = awkward_strokes(brush)[which]
     canvas = np.random.default_rng(6).integers(0, 256, (len(strokes), *shape), np.uint8)
-    return canvas, strokes, np.random.default_rng(7).integers(0, 2**62, len(strokes)), 3, PreparedBrush(brush), scale
+    return canvas, strokes, np.random.default_rng(7).integers(0, 2**62, len(strokes)), 3, PreparedBrushes(brush), scale
 
 
 def simulated(jobs: dict[str, Job], folder: Path) -> dict[str, np.ndarray]:
@@ -52,6 +53,19 @@ FEATURES = {
     "a grey canvas of four tiles": job(load_brush("splatter"), slice(2, 3), (1, 18, 21)),
     "more dabs than fit into shared memory": job(variant("line", stroke={"step": 0.2}), slice(0, 1), (3, 5, 4)),
 }
+
+
+def several_brushes() -> Job:
+    """Brushes that blur and do not, that tint and do not, under changing pressure; one pen is lifted."""
+    brushes = [load_brush("hard_round"), variant("oil", post_processing={"blur": 0.15}), load_brush("splatter")]
+    curve = stroke(0.1, 0.3, 0.4, 0.9, 0.9, 0.6, color=(0.2, 0.9, 0.4), thickness=0.5, opacity=0.8)
+    strokes = pressed(np.repeat(curve, 5, 0), len(brushes))
+    strokes[4, OPACITY] = 0.0
+    canvas = np.random.default_rng(6).integers(0, 256, (5, 3, 8, 11), np.uint8)
+    return canvas, strokes, np.random.default_rng(7).integers(0, 2**62, 5), 3, PreparedBrushes(*brushes), 1
+
+
+FEATURES["a brush and a pressure for each stroke"] = several_brushes()
 
 
 @pytest.mark.parametrize("jobs", [LIBRARY, FEATURES], ids=["library", "features"])

@@ -10,14 +10,18 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import garl.env  # noqa: F401 (registers garl/Paint-v0)
+from garl.brush.geometry import BRUSH, OPACITY
 from garl.brush.spec import load_brush
-from garl.engine.paint import PaintConfig, PreparedBrush, blank, render_strokes
+from garl.engine.paint import PaintConfig, PreparedBrushes, blank, load_brushes, render_strokes
 from garl.env.canvas import PaintEnv
 from garl.env.single import PaintSingleEnv
 from garl.errors import GarlError
 
 JITTERED = PaintConfig(height=20, width=28, brush="splatter", grid=8, bins=4)
 CHANNELS_GREY = PaintConfig(height=20, width=28, channels=1, color_channels=1, brush="line", grid=8, bins=4)
+EVERY_CHOICE = JITTERED.model_copy(
+    update={"brushes": ("oil", "ink"), "pressure": True, "pen": True, "contiguous": True}
+)
 
 
 def episode(env: PaintEnv, seed: int | None) -> tuple[np.ndarray, dict]:
@@ -30,7 +34,7 @@ def episode(env: PaintEnv, seed: int | None) -> tuple[np.ndarray, dict]:
     return np.stack(canvases), info
 
 
-@pytest.mark.parametrize("config", [JITTERED, CHANNELS_GREY], ids=["colour", "grey"])
+@pytest.mark.parametrize("config", [JITTERED, CHANNELS_GREY, EVERY_CHOICE], ids=["colour", "grey", "every choice"])
 def test_single_environment_passes_gymnasiums_checker_without_a_warning(config: PaintConfig) -> None:
     env = gym.make("garl/Paint-v0", engine=config, strokes=3, render_mode="rgb_array")
     with warnings.catch_warnings():
@@ -47,7 +51,7 @@ def test_make() -> None:
     canvas, _, *second, info = env.step(np.array([9, 50, 1, 3, 3]))
     assert (first, second, reward) == ([False, False], [True, False], 0.0)
     assert canvas.min() < 100
-    assert info["strokes"].shape == (1, 2, 11)
+    assert info["strokes"].shape == (1, 2, 14)
 
 
 def test_make_vec() -> None:
@@ -154,10 +158,21 @@ def test_episodes_end_together_and_the_next_step_starts_anew() -> None:
 def test_infos_replay_to_the_very_final_canvas(scale: int) -> None:
     config = JITTERED.model_copy(update={"render_scale": scale, "background": (10, 60, 200)})
     canvases, info = episode(PaintEnv(3, config, strokes=4), seed=2)
-    assert info["strokes"].shape == (3, 4, 11)
-    replayed, brush = blank(config, 3), PreparedBrush(load_brush("splatter"))
+    assert info["strokes"].shape == (3, 4, 14)
+    replayed, brush = blank(config, 3), PreparedBrushes(load_brush("splatter"))
     for index in range(4):
         render_strokes(replayed, info["strokes"][:, index], info["seeds"], index, brush, scale)
+        np.testing.assert_array_equal(replayed, canvases[index + 1])
+
+
+def test_infos_replay_with_every_choice() -> None:
+    canvases, info = episode(PaintEnv(5, EVERY_CHOICE, strokes=4), seed=2)
+    assert {tuple(row) for row in info["strokes"][..., [OPACITY, BRUSH]].reshape(-1, 2) > 0} >= {
+        *((painted, other) for painted in (False, True) for other in (False, True))
+    }, "the pen must be up and down, with the first brush and with others"
+    replayed, brushes = blank(EVERY_CHOICE, 5), PreparedBrushes(*load_brushes(EVERY_CHOICE))
+    for index in range(4):
+        render_strokes(replayed, info["strokes"][:, index], info["seeds"], index, brushes)
         np.testing.assert_array_equal(replayed, canvases[index + 1])
 
 
@@ -165,7 +180,7 @@ def test_infos_replay_at_four_times_the_size() -> None:
     config = JITTERED.model_copy(update={"render_scale": 4})
     canvases, info = episode(PaintEnv(3, config, strokes=4), seed=2)
     large = blank(config.model_copy(update={"height": 80, "width": 112}), 3)
-    brush = PreparedBrush(load_brush("splatter"))
+    brush = PreparedBrushes(load_brush("splatter"))
     for index in range(4):
         render_strokes(large, info["strokes"][:, index], info["seeds"], index, brush)
     averaged = large.reshape(3, 3, 20, 4, 28, 4).mean((3, 5))

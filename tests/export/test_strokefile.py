@@ -9,24 +9,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from garl.brush.geometry import BRUSH, STROKE_SIZE, fully_pressed
 from garl.errors import GarlError
 from garl.export import strokefile as module
 from garl.export.strokefile import StrokeFile
 
-BRUSH = {"stroke": {"type": "line"}, "dab": {"start_scale": 1.0, "end_scale": 0.5}, "name": "é"}
-FIELDS = ("height", "width", "channels", "background", "brush", "render_scale")
+BRUSH_1 = {"stroke": {"type": "line"}, "dab": {"start_scale": 1.0, "end_scale": 0.5}, "name": "é"}
+OTHER = BRUSH_1 | {"name": "other"}
+FIELDS = ("height", "width", "channels", "background", "brushes", "render_scale")
 
 
 def example(paintings: int = 2, strokes: int = 3) -> StrokeFile:
     rng = np.random.default_rng(0)
+    drawn = rng.random((paintings, strokes, STROKE_SIZE), np.float32)
+    drawn[..., BRUSH] = rng.integers(0, 2, (paintings, strokes))
     return StrokeFile(
         height=20,
         width=30,
         channels=3,
         background=(0, 128, 255),
-        brush=BRUSH,
+        brushes=(BRUSH_1, OTHER),
         render_scale=2,
-        strokes=rng.random((paintings, strokes, 11), np.float32),
+        strokes=drawn,
         seeds=np.arange(paintings) * -(2**62),
     )
 
@@ -41,8 +45,12 @@ unit = st.floats(0, 1, width=32)
 
 
 @settings(max_examples=50, deadline=None)
-@given(strokes=hnp.arrays(np.float32, (2, 3, 11), elements=unit))
-def test_everything_returns_bit_for_bit(path, strokes):
+@given(
+    numbers=hnp.arrays(np.float32, (2, 3, BRUSH), elements=unit),
+    brushes=hnp.arrays(np.int8, (2, 3, 1), elements=st.integers(0, 1)),
+)
+def test_everything_returns_bit_for_bit(path, numbers, brushes):
+    strokes = np.concatenate([numbers, brushes.astype(np.float32)], -1)
     saved = replace(example(), strokes=strokes)
     saved.save(path)
     loaded = StrokeFile.load(path)
@@ -53,17 +61,17 @@ def test_everything_returns_bit_for_bit(path, strokes):
 
 
 def test_the_text_names_what_it_holds_in_short_decimals(path):
-    stroke = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.05, 1], np.float32)
+    stroke = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.05, 1, 0, 0.3, 1], np.float32)
     replace(example(1, 1), strokes=stroke[None, None], seeds=np.array([7])).save(path)
     text = path.read_text()
     assert json.loads(text) == {
-        "schema": "garl-strokes/1",
+        "schema": "garl-strokes/2",
         "height": 20,
         "width": 30,
         "channels": 3,
         "background": [0, 128, 255],
         "render_scale": 2,
-        "brush": BRUSH,
+        "brushes": [BRUSH_1, OTHER],
         "paintings": [
             {
                 "seed": 7,
@@ -73,6 +81,8 @@ def test_the_text_names_what_it_holds_in_short_decimals(path):
                         "color": [0.7, 0.8, 0.9],
                         "thickness": 0.05,
                         "opacity": 1.0,
+                        "pressure": [0.0, 0.3],
+                        "brush": 1,
                     }
                 ],
             }
@@ -81,7 +91,7 @@ def test_the_text_names_what_it_holds_in_short_decimals(path):
     assert '{"points": [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], "color": [0.7, 0.8, 0.9], "thickness": 0.05' in text
 
 
-NAN = np.full((2, 3, 11), np.nan, np.float32)
+NAN = np.full((2, 3, STROKE_SIZE), np.nan, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -92,14 +102,20 @@ NAN = np.full((2, 3, 11), np.nan, np.float32)
         ({"background": (0, 1)}, "background has 2 values: give 3"),
         ({"background": (0, 1, 256)}, r"background\.2"),
         ({"render_scale": 0}, "render_scale"),
-        ({"brush": {"size": float("nan")}}, "brush is not JSON"),
-        ({"brush": {"size": Path()}}, "brush is not JSON"),
+        ({"brushes": (BRUSH_1, {"size": float("nan")})}, "brush is not JSON"),
+        ({"brushes": (BRUSH_1, {"size": Path()})}, "brush is not JSON"),
+        ({"brushes": ()}, "brushes: .* at least 1 item"),
+        ({"brushes": (BRUSH_1,)}, "a brush other than 0 to 0: add its brush"),
+        (
+            {"strokes": fully_pressed(np.zeros((2, 3, 11), np.float32)) + np.float32([0] * BRUSH + [0.5])},
+            "a brush other than 0 to 1",
+        ),
         ({"strokes": NAN}, "outside 0..1"),
         ({"strokes": NAN * 0 + np.float32(1.001)}, "outside 0..1"),
-        ({"strokes": np.zeros((2, 3, 11))}, "float64"),
-        ({"strokes": np.zeros((2, 0, 11), np.float32)}, "not empty"),
-        ({"strokes": np.zeros((2, 3, 10), np.float32)}, "11"),
-        ({"strokes": np.zeros((2, 500_001, 11), np.float32)}, "1000002 strokes: split"),
+        ({"strokes": np.zeros((2, 3, STROKE_SIZE))}, "float64"),
+        ({"strokes": np.zeros((2, 0, STROKE_SIZE), np.float32)}, "not empty"),
+        ({"strokes": np.zeros((2, 3, 11), np.float32)}, r"give \(N, T, 14\)"),
+        ({"strokes": np.zeros((2, 500_001, STROKE_SIZE), np.float32)}, "1000002 strokes: split"),
         ({"seeds": np.zeros(3, np.int64)}, "seeds"),
         ({"seeds": np.zeros(2)}, "seeds"),
     ],
@@ -111,16 +127,24 @@ def test_fields_are_checked(change, message):
 
 def document() -> dict:
     """A valid file as JSON reads it, no part of it shared."""
-    stroke = {"points": [[0, 1]] * 3, "color": [0, 0.5, 1], "thickness": 0.1, "opacity": 1}
+    stroke = {"points": [[0, 1]] * 3, "color": [0, 0.5, 1], "thickness": 0.1, "opacity": 1, "pressure": [1, 0.25]}
+    stroke["brush"] = 1
     paintings = [{"seed": seed, "strokes": [stroke] * 2} for seed in range(2)]
     header = {name: getattr(example(), name) for name in FIELDS}
-    return json.loads(json.dumps({"schema": "garl-strokes/1", **header, "paintings": paintings}))
+    return json.loads(json.dumps({"schema": "garl-strokes/2", **header, "paintings": paintings}))
 
 
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["schema"], "garl-strokes/2", "schema: Input should be 'garl-strokes/1'"),
+        (["schema"], "garl-strokes/3", "schema: Input should be 'garl-strokes/1' or 'garl-strokes/2'"),
+        (["schema"], "garl-strokes/1", "version 1 has one `brush`, version 2 a list of `brushes`"),
+        (["brush"], {}, "version 1 has one `brush`, version 2 a list of `brushes`"),
+        (["brushes"], [], r"brushes: .* at least 1 item"),
+        (["brushes"], [{}] * 65, r"brushes: .* at most 64 items"),
+        (["paintings", 1, "strokes", 0, "brush"], 2, "a brush other than 0 to 1: add its brush"),
+        (["paintings", 1, "strokes", 0, "brush"], 0.5, r"strokes\.0\.brush: "),
+        (["paintings", 1, "strokes", 0, "pressure"], [0, 1.5], r"strokes\.0\.pressure\.1: "),
         (["surprise"], 1, "surprise: Extra inputs are not permitted"),
         (["height"], True, "height: Input should be a valid integer"),
         (["paintings", 1, "strokes", 0, "points", 2, 1], 1.5, r"paintings\.1\.strokes\.0\.points\.2\.1: .* equal to 1"),
@@ -140,6 +164,23 @@ def test_a_file_with_one_wrong_value(path, place, value, message):
     holder[last] = value
     path.write_text(json.dumps(broken))
     with pytest.raises(GarlError, match=message):
+        StrokeFile.load(path)
+
+
+def test_files_of_version_1_load(path):
+    old = document() | {"schema": "garl-strokes/1", "brush": BRUSH_1}
+    del old["brushes"]
+    for painting in old["paintings"]:
+        painting["strokes"] = [
+            {"points": [[0, 1]] * 3, "color": [0, 0.5, 1], "thickness": 0.125, "opacity": 1} for _ in range(2)
+        ]
+    path.write_text(json.dumps(old))
+    loaded = StrokeFile.load(path)
+    assert loaded.brushes == (BRUSH_1,)
+    assert loaded.strokes[1, 1].tolist() == [0, 1, 0, 1, 0, 1, 0, 0.5, 1, 0.125, 1, 1, 1, 0]
+    del old["brush"]
+    path.write_text(json.dumps(old))
+    with pytest.raises(GarlError, match="version 1 has one `brush`"):
         StrokeFile.load(path)
 
 
@@ -196,7 +237,7 @@ anything = st.recursive(
 def test_the_document_that_the_tests_below_break_is_valid(path):
     path.write_text(json.dumps(document()))
     loaded = StrokeFile.load(path)
-    assert loaded.strokes[1, 1].tolist() == [0, 1, 0, 1, 0, 1, 0, 0.5, 1, np.float32(0.1), 1]
+    assert loaded.strokes[1, 1].tolist() == [0, 1, 0, 1, 0, 1, 0, 0.5, 1, np.float32(0.1), 1, 1, 0.25, 1]
     assert loaded.seeds.tolist() == [0, 1]
 
 

@@ -1,20 +1,24 @@
+import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
+from garl.brush.geometry import BRUSH, END_PRESSURE, OPACITY, START_PRESSURE, fully_pressed
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
 from garl.export.svg import SEGMENTS, save_svg
 
-STROKES = np.array(
-    [
-        # x0 y0 x1 y1 x2 y2, red green blue, thickness, opacity
-        [[0.1, 0.2, 0.5, 0.9, 0.75, 0.4, 1, 0.5, 0, 0.2, 0.25]],
-        [[0.5, 0.5, 0.25, 0.75, 0.25, 0.75, 0.2, 0.4, 0.6, 0.1, 1]],
-    ],
-    np.float32,
+STROKES = fully_pressed(
+    np.array(
+        [
+            # x0 y0 x1 y1 x2 y2, red green blue, thickness, opacity
+            [[0.1, 0.2, 0.5, 0.9, 0.75, 0.4, 1, 0.5, 0, 0.2, 0.25]],
+            [[0.5, 0.5, 0.25, 0.75, 0.25, 0.75, 0.2, 0.4, 0.6, 0.1, 1]],
+        ],
+        np.float32,
+    )
 )
 
 
@@ -22,7 +26,7 @@ def painting(kind: str = "bezier", start: float = 1, end: float = 1, channels: i
     """Two paintings of one stroke, 40 wide and 20 high."""
     brush = {"stroke": {"type": kind}, "dab": {"start_scale": start, "end_scale": end}}
     ground = (255, 128, 0)[:channels]
-    return StrokeFile(20, 40, channels, ground, brush, 1, STROKES, np.array([3, 4]))
+    return StrokeFile(20, 40, channels, ground, (brush,), 1, STROKES.copy(), np.array([3, 4]))
 
 
 def write(tmp_path, file: StrokeFile, index: int = 0) -> tuple[ET.Element, ET.Element]:
@@ -123,11 +127,48 @@ def test_a_stroke_that_stands_still(tmp_path):
         assert "A4,4 0 0 1 20,14" in path.attrib["d"]  # its widest dab
 
 
+def pressed(file: StrokeFile, start: float, end: float) -> StrokeFile:
+    """The first painting with other pressures."""
+    strokes = file.strokes[:1].copy()
+    strokes[..., [START_PRESSURE, END_PRESSURE]] = start, end
+    return replace(file, strokes=strokes, seeds=file.seeds[:1])
+
+
+def test_pressure_tapers_a_stroke(tmp_path):
+    _, even = write(tmp_path, pressed(painting(), 0.25, 0.25))
+    assert even.attrib["stroke-width"] == "1"
+    line = painting("line")
+    line.strokes[0, 0, :4] = 0.25, 0.5, 0.75, 0.5  # (10, 10) → (30, 10), thickness 4
+    _, path = write(tmp_path, pressed(line, 0.5, 0.25))
+    assert path.attrib["d"] == "M10,9 L30,9.5 A0.5,0.5 0 0 1 30,10.5 L10,11 A1,1 0 0 1 10,9 Z"
+    _, disc = write(tmp_path, pressed(painting("point", start=1.5), 0.5, 0.25))
+    assert disc.attrib["r"] == "1.5"
+
+
+def test_pressure_multiplies_the_brushs_own_taper(tmp_path):
+    line = painting("line", start=0.5, end=1)
+    line.strokes[0, 0, :4] = 0.25, 0.5, 0.75, 0.5
+    _, path = write(tmp_path, pressed(line, 1, 0))
+    radii = [float(radius) for radius in re.findall(r"A([\d.]+),", path.attrib["d"])][::2]  # where each piece ends
+    along = np.arange(1, SEGMENTS + 1) / SEGMENTS
+    assert radii == pytest.approx(2 * (0.5 + 0.5 * along) * (1 - along), abs=1e-4)
+
+
+def test_each_stroke_has_its_own_brush_and_a_lifted_pen_none(tmp_path):
+    wide, narrow = painting(start=1, end=1).brushes[0], painting("line", start=0.5, end=0.5).brushes[0]
+    strokes = np.repeat(STROKES[:1], 3, 1)
+    strokes[0, 1, BRUSH] = 1
+    strokes[0, 2, OPACITY] = 0
+    root, _ = write(tmp_path, replace(painting(), brushes=(wide, narrow), strokes=strokes, seeds=np.array([3])))
+    assert [child.attrib["stroke-width"] for child in root[2:]] == ["4", "2"]
+    assert [child.attrib["d"] for child in root[2:]] == ["M4,4 Q20,18 30,8", "M4,4 L20,18"]
+
+
 def test_mistakes(tmp_path):
     with pytest.raises(GarlError, match="no painting 2: choose 0 to 1"):
         save_svg(tmp_path / "painting.svg", painting(), 2)
     for brush in ({}, {"stroke": 1}, {"stroke": {"type": []}, "dab": {"start_scale": 1, "end_scale": 1}}):
         with pytest.raises(GarlError, match="write the file with its complete brush"):
-            save_svg(tmp_path / "painting.svg", replace(painting(), brush=brush))
+            save_svg(tmp_path / "painting.svg", replace(painting(), brushes=(brush,)))
     with pytest.raises(GarlError, match="cannot write"):
         save_svg(tmp_path / "missing" / "painting.svg", painting())

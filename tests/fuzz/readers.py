@@ -30,6 +30,7 @@ from damage import damage, in_json, in_png, in_safetensors, in_tar, in_zip, pack
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from garl.brush.geometry import BRUSH, STROKE_SIZE, fully_pressed
 from garl.brush.spec import LIBRARY, Brush, load_brush
 from garl.data import cache_dir, load
 from garl.errors import GarlError
@@ -285,9 +286,9 @@ def stroke_seeds() -> list[Files]:
             width=30,
             channels=3,
             background=(0, 128, 255),
-            brush=load_brush("point").to_dict(),
+            brushes=(load_brush("point").to_dict(),),
             render_scale=2,
-            strokes=np.random.default_rng(0).random((paintings, strokes, 11), np.float32),
+            strokes=fully_pressed(np.random.default_rng(0).random((paintings, strokes, 11), np.float32)),
             seeds=np.arange(paintings),
         ).save(folder / f"{paintings}.json")
     return [{"strokes.json": path.read_bytes()} for path in sorted(folder.iterdir())]
@@ -296,10 +297,12 @@ def stroke_seeds() -> list[Files]:
 def read_strokes(folder: Path) -> None:
     file = StrokeFile.load(folder / "strokes.json")
     assert file.strokes.dtype == np.float32
-    assert file.strokes.shape[2] == 11
-    assert ((file.strokes >= 0) & (file.strokes <= 1)).all()
+    assert file.strokes.shape[2] == STROKE_SIZE
+    numbers, brushes = file.strokes[..., :BRUSH], file.strokes[..., BRUSH]
+    assert ((numbers >= 0) & (numbers <= 1)).all()
+    assert set(brushes.flat) <= set(range(len(file.brushes)))
     assert file.seeds.shape == file.strokes.shape[:1]
-    json.dumps(file.brush, allow_nan=False)
+    json.dumps(file.brushes, allow_nan=False)
 
 
 def tiny() -> Config:
@@ -312,9 +315,9 @@ def agent_seeds() -> list[Files]:
     folder, config, brush = scratch() / "agent", tiny(), load_brush("hard_round")
     folder.mkdir()
     torch.manual_seed(0)
-    weights = make_policy(config, make_env(config, 1, brush)).state_dict()
+    weights = make_policy(config, make_env(config, 1, (brush,))).state_dict()
     tensors = {f"average.module.{name}": weight for name, weight in weights.items()}
-    save_checkpoint(folder, tensors | {"seen": torch.tensor(3)}, {"cycle": 3, "brush": brush.to_dict()})
+    save_checkpoint(folder, tensors | {"seen": torch.tensor(3)}, {"cycle": 3, "brushes": [brush.to_dict()]})
     (folder / "config.json").write_text(json.dumps({"config": config.model_dump(mode="json"), "git_commit": None}))
     return [{path.name: path.read_bytes() for path in sorted(folder.iterdir())}]
 
@@ -351,7 +354,8 @@ def read_agent(folder: Path) -> None:
     agent = load_agent(folder, "cpu")
     assert type(agent) is Agent
     assert all(weight.isfinite().all() for weight in agent.policy.parameters())
-    check_brush(agent.brush)
+    for brush in agent.brushes:
+        check_brush(brush)
 
 
 @cache

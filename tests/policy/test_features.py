@@ -12,7 +12,7 @@ from garl.env.canvas import PaintEnv
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import FeatureExtractor, PolicyConfig, ResidualBlock, SampleEncoder, initialise
 from garl.rollout import collect
-from garl.types import Flag, Location, Observation, Scalar
+from garl.types import Choice, Flag, Location, Observation, Scalar
 
 CANVAS = (1, 10, 13)
 SPEC = (Location("place", 5), Scalar("grey", 4), Flag("lift"))
@@ -180,7 +180,7 @@ def test_a_location_is_encoded_by_x_then_y() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("dimension", [Scalar("grey", 4), Flag("lift")])
+@pytest.mark.parametrize("dimension", [Scalar("grey", 4), Flag("lift"), Choice("brush", 3)])
 def test_a_scalar_is_encoded_through_a_one_hot_and_nothing_yet_to_zero(dimension) -> None:
     encoder = SampleEncoder(dimension)
     index = torch.tensor([-1, *range(dimension.n)])

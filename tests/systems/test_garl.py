@@ -68,6 +68,20 @@ def test_the_same_seed_is_the_same_run(tiny_config: Config, tiny_run: Path, tmp_
     assert differing(tmp_path, tiny_run) == []
 
 
+def test_a_run_with_every_choice_of_a_stroke(tiny_config: Config, tmp_path: Path) -> None:
+    choices = {"brushes": ["ink", "splatter"], "pressure": True, "pen": True, "contiguous": True}
+    config = changed(tiny_config, steps=32, paint=choices)
+    train(config, tmp_path / "whole")
+    records = metrics(tmp_path / "whole")
+    assert len(records) == 2
+    assert all(math.isfinite(value) for record in records for value in record.values())
+    agent = load_agent(tmp_path / "whole", "cpu")
+    assert [brush.name for brush in agent.brushes] == ["hard_round", "ink", "splatter"]
+    train(changed(config, steps=16), tmp_path / "parts")
+    train(config, tmp_path / "parts", resume=True)
+    assert differing(tmp_path / "parts", tmp_path / "whole") == []
+
+
 def test_another_seed_is_another_run(tiny_config: Config, tiny_run: Path, tmp_path: Path) -> None:
     train(changed(tiny_config, seed=1), tmp_path)
     for ours, theirs in zip(metrics(tmp_path), metrics(tiny_run), strict=True):
@@ -348,6 +362,8 @@ def test_a_config_cannot_ask_for_weights_that_its_checkpoint_lacks(tiny_run: Pat
         ("nan", "not all finite float32"),
         ("missing", "does not fit its config"),
         ("no brush", "the brush in .*: a brush must be a mapping of name"),
+        ("too few brushes", "does not hold the brushes that its config.json names"),
+        ("brushes without a list", "does not hold the brushes that its config.json names"),
         ("false brush", "the brush in .*: `stroke.type` must be one of bezier, line, triangle, point, not 3"),
     ],
 )
@@ -361,13 +377,32 @@ def test_a_damaged_agent_is_refused(tiny_run: Path, tmp_path: Path, change: str,
     elif change == "missing":
         del tensors[name]
     elif change == "no brush":
-        del meta["brush"]
+        del meta["brushes"]
+    elif change == "too few brushes":
+        meta["brushes"] = []
+    elif change == "brushes without a list":
+        meta["brushes"] = 1
     else:
-        meta["brush"]["stroke"]["type"] = 3
+        meta["brushes"][0]["stroke"]["type"] = 3
     save_checkpoint(tmp_path, tensors, meta)
     (tmp_path / "config.json").write_bytes((tiny_run / "config.json").read_bytes())
     with pytest.raises(GarlError, match=message):
         load_agent(tmp_path, "cpu")
+
+
+def test_a_checkpoint_from_before_there_could_be_several_brushes(tiny_run: Path, tmp_path: Path) -> None:
+    settings = json.loads((tiny_run / "config.json").read_text())
+    for name in ("brushes", "pressure", "pen"):
+        del settings["config"]["paint"][name]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    tensors, meta = load_checkpoint(tiny_run)
+    meta["brush"] = meta.pop("brushes")[0]
+    save_checkpoint(tmp_path, tensors, meta)
+    old, new = load_agent(tmp_path, "cpu"), load_agent(tiny_run, "cpu")
+    assert [brush.to_dict() for brush in old.brushes] == [brush.to_dict() for brush in new.brushes]
+    assert old.config == new.config
+    train(new.config, tmp_path, resume=True)
+    assert load_checkpoint(tmp_path)[1]["cycle"] == 4
 
 
 @pytest.mark.parametrize("value", [[[[[[[[[[[1]]]]]]]]]], "9" * 4000, {"x" * 10**4: 1}])

@@ -84,7 +84,12 @@ def test_what_waits_is_seen(wait: Any) -> None:
     assert waits.total() >= 1
 
 
-def test_a_cycle_waits_once(tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "choices", [{}, {"brushes": ("ink", "splatter"), "pressure": True, "pen": True}], ids=["default", "every choice"]
+)
+def test_a_cycle_waits_once(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choices: dict[str, Any]
+) -> None:
     waits: Counter[str] = Counter()
     cycles: list[Counter[str]] = []
     watch = ExitStack()
@@ -108,7 +113,8 @@ def test_a_cycle_waits_once(tiny_config: Config, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(system, "collect", begin)
     monkeypatch.setattr(Images, "batch", pictures)
     monkeypatch.setattr(system.Progress, "show", end)
-    train(tiny_config.model_copy(update={"picture_every": 100, "checkpoint_every": 100}), tmp_path)
+    paint = tiny_config.paint.model_copy(update=choices)
+    train(tiny_config.model_copy(update={"picture_every": 100, "checkpoint_every": 100, "paint": paint}), tmp_path)
     assert len(cycles) == 4
     for seen in cycles:
         del seen["average.update_parameters(policy)"]  # its counter is on the CPU: docs/gpu.md
