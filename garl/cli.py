@@ -271,7 +271,8 @@ def experiment(arguments: list[str]) -> None:
 
         if name.upper() == "LIST":
             for claim in CLAIMS:
-                print(f"{claim.name:<20} §{claim.section:<8} {len(claim.arms)} arms  {claim.says}")
+                source = f"§{claim.section}" if claim.section else "ours"
+                print(f"{claim.name:<20} {source:<8} {len(claim.arms)} arms  {claim.says}")
             return
         from garl.experiments.page import write_page
         from garl.experiments.run import run_claim

@@ -22,6 +22,7 @@ class Claim:
 
     name: str
     section: str
+    """Of the thesis; empty if the claim is ours."""
     says: str
     base: Config
     arms: dict[str, dict[str, Any]]
@@ -56,14 +57,14 @@ WGAN = Claim(
 
 FAST = Claim(
     name="fast",
-    section="6.1",
-    says="(Ours, not the thesis's.) What makes `thesis-fast` fast costs no quality at equal steps.",
+    section="",
+    says="What makes `thesis-fast` fast costs no quality at equal steps.",
     base=DIGITS.changed({"data": "mnist", "label": 5, "picture_every": 8, "checkpoint_every": 1000}),
     arms={
         "plain": {"ppo.precision": "float32", "ppo.batch_size": 64, "ppo.learning_rate": 2e-4},
         "fast": {"adversary.precision": "bfloat16"},
     },
-    expects=(Learns("plain"), Learns("fast"), Alike("fast", "plain")),
+    expects=(Alike("fast", "plain"),),
     episodes=60_000,
     note="The arms differ as the presets thesis and thesis-fast do: bfloat16, minibatches of 256 instead of 64, twice\n"
     "the learning rate; in all else they are the digits preset.",

@@ -43,7 +43,7 @@ def write_page(claim: Claim, folder: Path, seeds: int, out: Path) -> Verdict:
     parts = "\n".join(f"* {sentence}: **{found}**." for found, sentence in judged)
     text = f"""# {claim.name}: {verdict}
 
-Claim (thesis §{claim.section}): {claim.says}
+Claim ({f"thesis §{claim.section}" if claim.section else "ours"}): {claim.says}
 
 `garl experiment {claim.name} --seeds {seeds} --budget {episodes} --data {config["data"]}`; {seeds} seeds for every arm,
 {episodes:,} paintings of {config["strokes"]} strokes in each run, on {platform.machine()}.
