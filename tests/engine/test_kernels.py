@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
-from garl.brush.spec import Brush, BrushSpec, library, load_brush
+from garl.bench import EVERYTHING
+from garl.brush.spec import Brush, library, load_brush
 from garl.engine import paint
 from garl.engine.paint import PreparedBrush, render_strokes
 from garl.engine.reference import render_strokes_slow
 
 HEIGHT, WIDTH = 24, 40
-EVERYTHING: dict[str, Any] = {
-    "dab": {
-        "start_scale": 0.6,
-        "end_scale": 1.3,
-        "follow_stroke_angle": True,
-        "jitter": {"scale": 0.4, "rotation": 70, "position": 0.3, "color": 0.4, "opacity": 0.6},
-    },
-    "post_processing": {"blur": 0.15, "noise": 0.7, "edge_blend": 0.8},
-}
-
-
-def variant(name: str, **changes: Any) -> Brush:
-    """A library brush with some of its settings replaced."""
-    brush = load_brush(name)
-    data = brush.spec.model_dump()
-    for section, settings in changes.items():
-        data[section].update(settings)
-    return Brush(BrushSpec.model_validate(data), brush.texture)
 
 
 def corner_brush(kind: str, follow: bool = False) -> Brush:
     """Paints 3/4 of the diameter in y and, in x, only the right half less its last eighth."""
-    brush = variant("hard_square", stroke={"type": kind}, dab={"follow_stroke_angle": follow})
+    brush = load_brush("hard_square").with_settings(stroke={"type": kind}, dab={"follow_stroke_angle": follow})
     texture = np.zeros((64, 64), np.float32)
     texture[8:56, 32:56] = 1.0
     return Brush(brush.spec, texture)
@@ -93,7 +74,7 @@ def test_equals_reference(name: str, channels: int, scale: int) -> None:
 @pytest.mark.parametrize("kind", ["bezier", "line", "triangle", "point"])
 @pytest.mark.parametrize("flow", [1.0, 0.3])
 def test_equals_reference_with_every_setting_on(kind: str, flow: float, scale: int) -> None:
-    brush = variant("oil", stroke={"type": kind, "step": 0.4}, texture={"opacity": flow}, **EVERYTHING)
+    brush = load_brush("oil").with_settings(stroke={"type": kind, "step": 0.4}, texture={"opacity": flow}, **EVERYTHING)
     assert_equals_reference(brush, 3, scale)
 
 
