@@ -241,7 +241,7 @@ def cycles() -> Iterator[dict[str, Any]]:
             records = train(settings(envs, precision, strokes=strokes), mode)
             seconds = records[-1]["seconds"] - records[0]["seconds"]
             row["strokes/s"] = round((records[-1]["steps"] - records[0]["steps"]) / seconds)
-            for part in ("collect", "score", "ppo", "adversary"):
+            for part in ("collect", "score", "learner", "adversary"):
                 row[part] = f"{sum(record[f'seconds/{part}'] for record in records[1:]) / seconds:.0%}"
             if not DRY:
                 row["GB"] = round(torch.cuda.max_memory_allocated() / 1e9, 1)
