@@ -103,4 +103,4 @@ class RewardScale(nn.Module):
         self.moments.mul_(self.DECAY).add_(seen)
         weight, mean, square = self.moments
         spread = (square / weight - (mean / weight).square()).clamp(min=0.0).sqrt()
-        return reward / (spread + 1e-8)
+        return reward / torch.where(spread > 1e-8, spread, 1.0)

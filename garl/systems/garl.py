@@ -390,9 +390,9 @@ def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> dict[str,
     scale = max(1, 96 // newest.shape[-1])
     sheet = grid(newest, columns=16, scale=scale)
     save_png(out / "pictures" / "samples.png", sheet)
-    sheets = {"samples": sheet, "mean": grid(mean, scale=scale)}
+    sheets = {"pictures/samples": sheet, "pictures/mean": grid(mean, scale=scale)}
     for name, shown in sheets.items():
-        save_png(out / "pictures" / f"{name}-{cycle:07d}.png", shown)
+        save_png(out / f"{name}-{cycle:07d}.png", shown)
     return sheets
 
 
