@@ -75,9 +75,11 @@ def train(
     generator = torch.Generator().manual_seed(seed + 1)
     policy = ActorCritic(env.action_spec, (1, HEIGHT, WIDTH), POLICY, env.strokes)
     given = {"learning_rate": 3e-3, "batch_size": 64, "entropy_coefficient": entropy_coefficient} | settings
-    config = a2c.A2CConfig(optimizer="adam", **given)
-    if learner is ppo:
-        config = ppo.PPOConfig(optimizer="adam", epochs=4, **given)
+    config = (
+        a2c.A2CConfig(optimizer="adam", **given)
+        if learner is a2c
+        else ppo.PPOConfig(optimizer="adam", epochs=4, **given)
+    )
     optimizer = learner.make_optimizer(policy, config)
     weights = learner.Weights(config, env.action_spec)
     noise = torch.zeros(env.num_envs, NOISE)
