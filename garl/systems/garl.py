@@ -227,10 +227,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     identity = hashlib.sha256(real.numpy().data).hexdigest()
     precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     updates = config.adversary.updates or math.ceil(config.envs / config.adversary.batch_size)
-    if config.wandb:
-        load_wandb()  # so must this
     if not resume:
         load_brush(config.paint.brush)  # a mistake there must be found before the folder is made
+    if config.wandb:
+        load_wandb()  # and so must its absence
     folder = open_run(out, config.model_dump(mode="json"), resume)
     with folder as run, Progress(out) as progress, stop_requests() as stopping:
         # The agent, its world and its adversary.
@@ -276,7 +276,6 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             for each, settings in ((optimizer, config.learning), (adversary.optimizer, config.adversary)):
                 for group in each.param_groups:
                     group["lr"] = settings.learning_rate * rate
-
             weights.share = remaining if config.anneal_entropy else 1.0
             before = copies(networks)
 
