@@ -79,7 +79,7 @@ def estimate(reward: Tensor, value: Tensor, config: AdvantageConfig) -> tuple[Te
 
 
 class RewardScale(nn.Module):
-    """Rewards (T, B) divided by their running spread (Engstrom et al. 2020 §3 for `return`), which is saved with a run.
+    """Rewards (T, B) divided by their running spread (Engstrom et al. 2020 for `return`), which is saved with a run.
 
     The mean stays: a stroke that makes things worse must not look like a good one.
     """

@@ -14,6 +14,9 @@ from PIL import Image
 from garl.atomic import writing
 from garl.errors import GarlError
 
+Histogram = tuple[np.ndarray, np.ndarray]
+"""How many values lie in each of n bins, and the bins' n + 1 edges."""
+
 
 class Board(Protocol):
     """What takes the records; `step` is the abscissa. A name's part before its "/" is its group."""
@@ -21,10 +24,8 @@ class Board(Protocol):
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """All figures of a cycle."""
 
-    def show(
-        self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, tuple[np.ndarray, np.ndarray]]
-    ) -> None:
-        """Pictures (H, W, 3) uint8, and histograms: counts (n,) and edges (n + 1,)."""
+    def show(self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, Histogram]) -> None:
+        """Pictures (H, W, 3) uint8, and histograms."""
 
     def close(self) -> None: ...
 
@@ -53,9 +54,7 @@ class TensorBoard:
             event.summary.value.add(tag=name, simple_value=value)
         self._append(event)
 
-    def show(
-        self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, tuple[np.ndarray, np.ndarray]]
-    ) -> None:
+    def show(self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, Histogram]) -> None:
         event = self.event(wall_time=time.time(), step=step)
         for name, picture in pictures.items():
             png = io.BytesIO()
@@ -104,9 +103,7 @@ class WeightsAndBiases:
     def write(self, step: int, metrics: dict[str, float]) -> None:
         self.run.log(metrics, step=step)
 
-    def show(
-        self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, tuple[np.ndarray, np.ndarray]]
-    ) -> None:
+    def show(self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, Histogram]) -> None:
         shown = {name: self.wandb.Image(picture) for name, picture in pictures.items()}
         shown |= {name: self.wandb.Histogram(np_histogram=histogram) for name, histogram in histograms.items()}
         self.run.log(shown, step=step)

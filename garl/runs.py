@@ -3,6 +3,7 @@
 RUN/config.json         the resolved configuration, git commit, versions
 RUN/metrics.jsonl       one line a cycle
 RUN/tensorboard/        the same for TensorBoard
+RUN/wandb/              the same for Weights & Biases, with --wandb
 RUN/pictures/           samples.png (the newest), samples-*.png, mean-*.png
 RUN/checkpoint.safetensors, previous.safetensors (and next.safetensors, for a moment)
 RUN/divergence.json     which numbers broke, if some did
@@ -32,7 +33,7 @@ import torch
 from torch import Tensor
 
 from garl.atomic import remove_leftovers, replacing, sync_folder, writing
-from garl.boards import Board, TensorBoard, WeightsAndBiases
+from garl.boards import Board, Histogram, TensorBoard, WeightsAndBiases
 from garl.errors import GarlError
 from garl.lock import locked
 from garl.reading import parse_json, read_plain
@@ -137,10 +138,8 @@ class Run:
         for board in self.boards:
             board.write(int(metrics["steps"]), metrics)
 
-    def show(
-        self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, tuple[np.ndarray, np.ndarray]]
-    ) -> None:
-        """Hand pictures (H, W, 3) uint8 and histograms (counts, edges) to the boards."""
+    def show(self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, Histogram]) -> None:
+        """Hand pictures (H, W, 3) uint8 and histograms to the boards."""
         for board in self.boards:
             board.show(step, pictures, histograms)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from garl.boards import Histogram
 from garl.policy.actor_critic import ActorCritic
 from garl.types import ActionSpec, Observation, Rollout
 
@@ -22,9 +23,6 @@ SAMPLE = 256
 """Transitions and pictures that the costlier figures look at."""
 PART = re.compile(r"head\.decoders\.\d+|head\.\w+|layers\.\d+|\w+")
 """The start of a parameter's name that tells the part of its network: each head and each layer of D is one."""
-
-Histogram = tuple[np.ndarray, np.ndarray]
-"""How many values lie in each of n bins, and the bins' n + 1 edges."""
 
 
 def read(figures: dict[str, Tensor]) -> dict[str, float]:

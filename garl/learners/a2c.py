@@ -17,7 +17,7 @@ __all__ = ["A2CConfig", "Weights", "make_optimizer", "policy_gradient", "update"
 
 
 class A2CConfig(LearnerConfig):
-    """Optimiser and loss."""
+    """Optimiser and loss. The defaults are those of PPO."""
 
 
 def policy_gradient(log_prob: Tensor, advantage: Tensor) -> Tensor:

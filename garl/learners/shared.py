@@ -15,7 +15,7 @@ from garl.types import ActionSpec
 
 
 class LearnerConfig(Settings):
-    """Optimiser and loss. The defaults are the thesis's."""
+    """What every learner is told. The defaults are the thesis's, of PPO."""
 
     batch_size: int = Field(64, ge=2)
     """Transitions in a minibatch; as many as a rollout holds, or more: one step."""

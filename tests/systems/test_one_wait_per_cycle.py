@@ -84,7 +84,16 @@ def test_what_waits_is_seen(wait: Any) -> None:
     assert waits.total() >= 1
 
 
-def test_a_cycle_waits_once(tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+ADAPTING = {
+    "ppo": {"penalty": "kl", "entropy_target": 0.5, "batch_size": 8},
+    "advantage": {"estimator": "n_step", "normalize": "return"},
+}
+
+
+@pytest.mark.parametrize("changes", [{}, {"learner": "a2c"}, ADAPTING], ids=["default", "a2c", "all that adapts"])
+def test_a_cycle_waits_once(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
     waits: Counter[str] = Counter()
     cycles: list[Counter[str]] = []
     watch = ExitStack()
@@ -108,7 +117,7 @@ def test_a_cycle_waits_once(tiny_config: Config, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(system, "collect", begin)
     monkeypatch.setattr(Images, "batch", pictures)
     monkeypatch.setattr(system.Progress, "show", end)
-    train(tiny_config.model_copy(update={"picture_every": 100, "checkpoint_every": 100}), tmp_path)
+    train(Config(**tiny_config.model_dump() | {"picture_every": 100, "checkpoint_every": 100} | changes), tmp_path)
     assert len(cycles) == 4
     for seen in cycles:
         del seen["average.update_parameters(policy)"]  # its counter is on the CPU: docs/gpu.md
