@@ -1,6 +1,6 @@
 """What a run watches (thesis §7.2), beside the losses: pure functions to figures, each a scalar tensor on its device.
 
-Nothing here waits for a GPU but `read`. docs/runs.md tells of each figure what it means.
+Nothing here waits for a GPU but `read` and `histograms`. docs/runs.md tells of each figure what it means.
 """
 
 from __future__ import annotations
