@@ -130,7 +130,7 @@ def parts(networks: dict[str, nn.Module], before: list[Tensor]) -> dict[str, Ten
     members = torch.tensor([[float(name == group) for name in names] for group in groups])
     members = members.to(now[0].device, non_blocking=True)  # (parts, parameters)
     weight, gradient, move = (
-        (members @ torch.stack(torch._foreach_norm(tensors)).square()).sqrt() for tensors in (now, gradients, moves)
+        (members * torch.stack(torch._foreach_norm(tensors)).square()).sum(1).sqrt() for tensors in (now, gradients, moves)
     )
     columns = {"weight": weight, "gradient": gradient, "step": move / (weight + 1e-8)}
     return {
