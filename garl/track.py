@@ -129,9 +129,8 @@ def parts(networks: dict[str, nn.Module], before: list[Tensor]) -> dict[str, Ten
     groups = list(dict.fromkeys(names))
     members = torch.tensor([[float(name == group) for name in names] for group in groups])
     members = members.to(now[0].device, non_blocking=True)  # (parts, parameters)
-    weight, gradient, move = (
-        (members * torch.stack(torch._foreach_norm(tensors)).square()).sum(1).sqrt() for tensors in (now, gradients, moves)
-    )
+    squares = [torch.stack(torch._foreach_norm(tensors)).square() for tensors in (now, gradients, moves)]
+    weight, gradient, move = ((members * square).sum(1).sqrt() for square in squares)
     columns = {"weight": weight, "gradient": gradient, "step": move / (weight + 1e-8)}
     return {
         f"{column}/{group}": figure
