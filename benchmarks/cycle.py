@@ -40,7 +40,7 @@ def measure(code: str, preset: str, flags: list[str], cycles: int, warm_up: int)
     seconds = last["seconds"] - first["seconds"]
     shares = {
         part: sum(record[f"seconds/{part}"] for record in records[warm_up:]) / seconds
-        for part in ("collect", "score", "ppo", "adversary")
+        for part in ("collect", "score", "learner", "adversary")
     }
     return (last["steps"] - first["steps"]) / seconds, shares
 

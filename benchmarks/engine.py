@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from garl.bench import STEP, painting, random_strokes, shortest, variant
+from garl.bench import CURVES, STEP, painting, random_strokes, shortest
+from garl.brush.spec import load_brush
 from garl.engine.paint import CORES
 
 STROKES = 512
 BRUSHES = {
-    "hard_round": variant("hard_round"),
-    "textured (oil, no jitter)": variant("oil", jitter={}),
-    "jittered (splatter)": variant("splatter"),
+    "hard_round": load_brush("hard_round").with_settings(stroke=CURVES),
+    "textured (oil, no jitter)": load_brush("oil").with_settings(stroke=CURVES, dab={"jitter": {}}),
+    "jittered (splatter)": load_brush("splatter").with_settings(stroke=CURVES),
 }
 
 

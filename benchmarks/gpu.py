@@ -29,8 +29,9 @@ os.environ |= {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"} if "--dry-
 import numpy as np
 import torch
 
+from garl.bench import EVERYTHING
 from garl.brush.geometry import fully_pressed
-from garl.brush.spec import Brush, BrushSpec, library, load_brush
+from garl.brush.spec import Brush, library, load_brush
 from garl.engine.paint import PaintConfig, PaintEngine, PreparedBrushes, render_strokes
 from garl.engine.paint_cuda import CudaBrushes
 from garl.engine.paint_cuda import render_strokes as render_on_gpu
@@ -45,29 +46,11 @@ SECONDS = 450
 STARTED = time.monotonic()
 # Compiled functions do not run in the simulator's process.
 render_on_cpu = render_strokes_slow if DRY else render_strokes
-EVERYTHING: dict[str, Any] = {
-    "dab": {
-        "start_scale": 0.6,
-        "end_scale": 1.3,
-        "follow_stroke_angle": True,
-        "jitter": {"scale": 0.4, "rotation": 70, "position": 0.3, "color": 0.4, "opacity": 0.6},
-    },
-    "post_processing": {"blur": 0.1, "noise": 0.7, "edge_blend": 0.8},
-}
 
 
 def left() -> float:
     """Seconds that are left of SECONDS."""
     return SECONDS - (time.monotonic() - STARTED)
-
-
-def variant(name: str, **changes: Any) -> Brush:
-    """A library brush with some of its settings replaced."""
-    brush = load_brush(name)
-    data = brush.spec.model_dump()
-    for section, settings in changes.items():
-        data[section].update(settings)
-    return Brush(BrushSpec.model_validate(data), brush.texture)
 
 
 def random_strokes(n: int, brush: Brush, seed: int = 0) -> np.ndarray:
@@ -122,8 +105,8 @@ def parity() -> Iterator[dict[str, Any]]:
     """GPU against CPU: the largest difference, of 255, and the share of values that differ by more than one."""
     brushes = {name: load_brush(name) for name in library()[:: 7 if DRY else 1]}
     for kind in ("bezier", "line", "triangle", "point"):
-        brushes[f"everything, {kind}"] = variant(
-            "oil", stroke={"type": kind, "step": 0.4}, texture={"opacity": 0.6}, **EVERYTHING
+        brushes[f"everything, {kind}"] = load_brush("oil").with_settings(
+            stroke={"type": kind, "step": 0.4}, texture={"opacity": 0.6}, **EVERYTHING
         )
     for size, n, scale in ((6, 1, 1),) if DRY else ((64, 256, 1), (64, 64, 4), (256, 64, 1)):
         for name, brush in brushes.items():
@@ -148,7 +131,7 @@ def parity() -> Iterator[dict[str, Any]]:
 def speed() -> Iterator[dict[str, Any]]:
     """Strokes a second: of the kernel alone, and of `PaintEngine.apply`, which decodes actions and copies canvases."""
     brushes = {name: load_brush(name) for name in ("splatter", "hard_round", "oil", "line", "triangle")}
-    brushes["oil, blurred"] = variant("oil", post_processing={"blur": 0.05})
+    brushes["oil, blurred"] = load_brush("oil").with_settings(post_processing={"blur": 0.05})
     for size in (6,) if DRY else (64, 256):
         for batch in (1,) if DRY else (1024, 4096, 16384):
             for name, brush in list(brushes.items())[: 1 if DRY else None]:
@@ -259,7 +242,7 @@ def cycles() -> Iterator[dict[str, Any]]:
             records = train(settings(envs, precision, strokes=strokes), mode)
             seconds = records[-1]["seconds"] - records[0]["seconds"]
             row["strokes/s"] = round((records[-1]["steps"] - records[0]["steps"]) / seconds)
-            for part in ("collect", "score", "ppo", "adversary"):
+            for part in ("collect", "score", "learner", "adversary"):
                 row[part] = f"{sum(record[f'seconds/{part}'] for record in records[1:]) / seconds:.0%}"
             if not DRY:
                 row["GB"] = round(torch.cuda.max_memory_allocated() / 1e9, 1)

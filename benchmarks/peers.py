@@ -20,7 +20,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from garl.bench import STEP, painting, random_strokes, variant
+from garl.bench import CURVES, STEP, painting, random_strokes
+from garl.brush.spec import load_brush
 
 STROKES, ROUNDS, EVENTS = 512, 9, 20
 
@@ -117,7 +118,7 @@ def compare(title: str, one: Callable[[], None], other: Callable[[], None]) -> N
 
 
 def main() -> None:
-    strokes, textured = random_strokes(STROKES), variant("oil", jitter={})
+    strokes, textured = random_strokes(STROKES), load_brush("oil").with_settings(stroke=CURVES, dab={"jitter": {}})
     for size in (64, 256):
         compare(f"libmypaint, default brush, {size}²", painting(textured, size, STROKES), mypaint(strokes, size))
     for size in (64, 128):

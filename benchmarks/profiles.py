@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 import garl.policy.heads
-from garl.bench import painting, shortest, variant
+from garl.bench import painting, shortest
+from garl.brush.spec import load_brush
 from garl.engine.paint import PaintConfig, PaintEngine
 from garl.learners import ppo
 from garl.machine import keep_freed_memory
@@ -70,13 +71,12 @@ def profile_step(precision: str, batch: int, plain: bool) -> None:
 def profile_stroke() -> None:
     """Microseconds of a stroke by the distance of its dabs: what does not fall with them is the stroke's own."""
     print(f"{'brush':<12} {'canvas':>6} {'dabs apart':>10} {'µs/stroke':>10}")
-    for title, brush in (("oil", variant("oil", jitter={})), ("splatter", variant("splatter"))):
+    for name, dab in (("oil", {"jitter": {}}), ("splatter", {})):
         for size in (64, 256):
             for step in (0.2, 0.4, 0.8, 1.6, 3.2):
-                stroke = brush.spec.stroke.model_copy(update={"step": step})
-                spaced = type(brush)(brush.spec.model_copy(update={"stroke": stroke}), brush.texture)
-                seconds = shortest(painting(spaced, size), time.process_time) / 512
-                print(f"{title:<12} {size:>6} {step:>10} {1e6 * seconds:>10.1f}", flush=True)
+                brush = load_brush(name).with_settings(stroke={"type": "bezier", "step": step}, dab=dab)
+                seconds = shortest(painting(brush, size), time.process_time) / 512
+                print(f"{name:<12} {size:>6} {step:>10} {1e6 * seconds:>10.1f}", flush=True)
 
 
 def main() -> None:

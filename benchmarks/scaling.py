@@ -52,7 +52,7 @@ def step_cost(strokes: int, envs: int) -> tuple[list[float], int]:
     cycles = max(3, 8192 // (strokes * envs))
     records, most = run(*SMALL, "--strokes", str(strokes), "--envs", str(envs), "--episodes", str(envs * (1 + cycles)))
     steps = records[-1]["steps"] - records[0]["steps"]
-    return [1e6 * sum(r[f"seconds/{part}"] for r in records[1:]) / steps for part in ("collect", "ppo")], most
+    return [1e6 * sum(r[f"seconds/{part}"] for r in records[1:]) / steps for part in ("collect", "learner")], most
 
 
 def main() -> None:

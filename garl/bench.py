@@ -16,22 +16,24 @@ from typing import Any, Literal
 import numpy as np
 
 from garl.brush.geometry import STROKE_SIZE, fully_pressed
-from garl.brush.spec import Brush, BrushSpec, load_brush
+from garl.brush.spec import Brush, load_brush
 from garl.engine.paint import CORES, PreparedBrushes, render_strokes
 from garl.systems.garl import DIGITS, THESIS, Config, train
 
 STEP = 0.2
 """Dabs lie this many radii apart."""
+CURVES = {"type": "bezier", "step": STEP}
+EVERYTHING: dict[str, dict[str, Any]] = {
+    "dab": {
+        "start_scale": 0.6,
+        "end_scale": 1.3,
+        "follow_stroke_angle": True,
+        "jitter": {"scale": 0.4, "rotation": 70, "position": 0.3, "color": 0.4, "opacity": 0.6},
+    },
+    "post_processing": {"blur": 0.15, "noise": 0.7, "edge_blend": 0.8},
+}
+"""Settings that turn on all that the engine does to a dab (see `Brush.with_settings`)."""
 REPEATS = 7
-
-
-def variant(name: str, **dab: Any) -> Brush:
-    """A library brush on Bézier curves with dabs STEP radii apart, some of its dab's settings replaced."""
-    brush = load_brush(name)
-    data = brush.spec.model_dump()
-    data["stroke"] = {"type": "bezier", "step": STEP}
-    data["dab"].update(dab)
-    return Brush(BrushSpec.model_validate(data), brush.texture)
 
 
 def random_strokes(n: int) -> np.ndarray:
@@ -71,8 +73,10 @@ def shortest(work: Callable[[], object], clock: Callable[[], float] = time.perf_
 def engine_rates() -> dict[str, float]:
     """Strokes a second of the engine on the CPU: textured and jittered brushes, on one core and on all."""
     rates = {}
+    textured = load_brush("oil").with_settings(stroke=CURVES, dab={"jitter": {}})
+    jittered = load_brush("splatter").with_settings(stroke=CURVES)
     for size in (64, 256):
-        for title, brush in (("textured", variant("oil", jitter={})), ("jittered", variant("splatter"))):
+        for title, brush in (("textured", textured), ("jittered", jittered)):
             for threads in sorted({1, CORES}):
                 name = f"engine {size}×{size} {title}, {threads} {'core' if threads == 1 else 'cores'}"
                 rates[name] = 512 / shortest(painting(brush, size, threads=threads))

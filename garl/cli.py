@@ -118,7 +118,7 @@ def _resumed(folder: Path, given: Any, arguments: list[str]) -> Any:
     from garl.systems.garl import load_config
 
     words = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
-    free = {"minutes", "steps", "episodes", "device", "picture-every", "checkpoint-every", "on-divergence"}
+    free = {"minutes", "steps", "episodes", "device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
     if other := words - free - {"resume", "out", "dry-run"}:
         raise GarlError(f"a resumed run keeps its settings, so --{min(other)} cannot change: start a new run for that")
     changed = {name.replace("-", "_") for name in words & free}

@@ -46,7 +46,7 @@ class Progress:
             "paintings": f"{int(record['episodes']):,}",
             "strokes/s": f"{record['steps'] / seconds:,.0f}",
             "distance to the data": f"{self.frechet:.0f}",
-            "entropy": f"{record['ppo/entropy']:.2f}",
+            "entropy": f"{record['entropy/mean']:.2f}",
             "D real": f"{record['d/real']:.2f}",
             "D fake": f"{record['d/fake']:.2f}",
         }

@@ -3,6 +3,7 @@
 RUN/config.json         the resolved configuration, git commit, versions
 RUN/metrics.jsonl       one line a cycle
 RUN/tensorboard/        the same for TensorBoard
+RUN/wandb/              the same for Weights & Biases, with --wandb
 RUN/pictures/           samples.png (the newest), samples-*.png, mean-*.png
 RUN/checkpoint.safetensors, previous.safetensors (and next.safetensors, for a moment)
 RUN/divergence.json     which numbers broke, if some did
@@ -21,17 +22,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from garl.atomic import remove_leftovers, replacing, sync_folder, writing
+from garl.boards import Board, Histogram, TensorBoard, WeightsAndBiases
 from garl.errors import GarlError
 from garl.lock import locked
 from garl.reading import parse_json, read_plain
@@ -85,7 +87,7 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool = False) -> Iter
             about |= {"torch": torch.__version__, "threads": torch.get_num_threads()}
             with replacing(folder / "config.json") as path:
                 path.write_text(json.dumps(about, indent=2) + "\n")
-        with contextlib.closing(Run(folder, checkpoint)) as run:
+        with contextlib.closing(Run(folder, checkpoint, config)) as run:
             yield run
 
 
@@ -99,9 +101,9 @@ def _is_blank(folder: Path) -> bool:
 class Run:
     """What `open_run` yields: the folder of the run that goes on, and the checkpoint that it goes on from."""
 
-    def __init__(self, folder: Path, checkpoint: Checkpoint | None) -> None:
-        self.folder, self.checkpoint = folder, checkpoint
-        self.saved = checkpoint[1]["cycle"] if checkpoint else None  # the newest checkpoint's cycle
+    def __init__(self, folder: Path, checkpoint: Checkpoint | None, config: dict[str, Any]) -> None:
+        self.folder, self.checkpoint, self.config = folder, checkpoint, config
+        self.saved = checkpoint[1].get("cycle") if checkpoint else None  # the newest checkpoint's cycle
         self.files = contextlib.ExitStack()
 
     def start_after(self, cycle: int) -> None:
@@ -122,14 +124,24 @@ class Run:
             temporary.write_text("".join(kept), "utf-8")
         with writing(path):
             self.log = self.files.enter_context(open(path, "a", encoding="utf-8"))  # noqa: SIM115
-        self.board = self.files.enter_context(contextlib.closing(Board(self.folder / "tensorboard", first_step)))
+        self.boards: list[Board] = [TensorBoard(self.folder / "tensorboard", first_step)]
+        if self.config.get("wandb"):
+            self.boards.append(WeightsAndBiases(self.folder, self.config))
+        for board in self.boards:
+            self.files.enter_context(contextlib.closing(board))
 
     def record(self, metrics: dict[str, float]) -> None:
         """Append one line; `metrics["steps"]` is the abscissa."""
         with writing(self.folder / "metrics.jsonl"):
             self.log.write(json.dumps(metrics) + "\n")
             self.log.flush()
-        self.board.write(metrics)
+        for board in self.boards:
+            board.write(int(metrics["steps"]), metrics)
+
+    def show(self, step: int, pictures: dict[str, np.ndarray], histograms: dict[str, Histogram]) -> None:
+        """Hand pictures (H, W, 3) uint8 and histograms to the boards."""
+        for board in self.boards:
+            board.show(step, pictures, histograms)
 
     def save(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Write a checkpoint of `meta["cycle"]`; by then the records up to it are on the disk."""
@@ -141,40 +153,6 @@ class Run:
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what could not be written has been told by `record`
             self.files.close()
-
-
-class Board:
-    """The records for TensorBoard. Written here and now: a thread would tell of a full disk late, and lose by a kill.
-
-    `first_step`: TensorBoard forgets what earlier files of the folder say of this step and later ones.
-    """
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow, and only training needs it
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self.folder, self.event = folder, Event
-        with writing(folder):
-            folder.mkdir(exist_ok=True)
-            self.file = RecordWriter(open(folder / f"events.out.tfevents.{time.time_ns()}", "xb"))  # noqa: SIM115
-        self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        session = SessionLog(status=SessionLog.START)
-        self._append(Event(wall_time=time.time(), step=first_step, session_log=session))
-
-    def write(self, metrics: dict[str, float]) -> None:
-        """One event with all figures of a cycle; `metrics["steps"]` is the abscissa."""
-        event = self.event(wall_time=time.time(), step=int(metrics["steps"]))
-        for name, value in metrics.items():
-            event.summary.value.add(tag=name, simple_value=value)
-        self._append(event)
-
-    def _append(self, event: Any) -> None:
-        with writing(self.folder):
-            self.file.write(event.SerializeToString())
-            self.file.flush()
-
-    def close(self) -> None:
-        self.file.close()
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def paint(agent: Agent, n: int, seed: int = 0) -> Paintings:
     """Let a trained agent paint `n` pictures; the same seed gives the same pictures."""
     config, policy = agent.config, agent.policy
     device = next(policy.parameters()).device
-    precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
+    precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     env = make_env(config, min(n, BATCH), agent.brushes)
     env.reset(seed=seed)

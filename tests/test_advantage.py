@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from garl.advantage import AdvantageConfig, estimate, gae, returns_to_go, td
+from garl.advantage import AdvantageConfig, RewardScale, estimate, gae, n_step, returns_to_go, td
 
 SHAPES = {"steps": st.integers(1, 9), "batch": st.integers(1, 6), "seed": st.integers(0, 10_000)}
 SHARES = st.floats(0, 1)
@@ -70,6 +70,58 @@ def test_lambda_one_is_monte_carlo_and_lambda_zero_one_step(steps: int, batch: i
         torch.testing.assert_close(target, bootstrap)
 
 
+def bootstrapped(reward: Tensor, value: Tensor, gamma: float, n: int) -> Tensor:
+    """Σ_{i<n} γ^i r_{t+i} + γ^n V_{t+n}; rewards and values after the end are 0."""
+    steps = len(reward)
+    rows = []
+    for t in range(steps):
+        row = sum(gamma**i * reward[t + i] for i in range(min(n, steps - t)))
+        rows.append(row + (gamma**n * value[t + n] if t + n < steps else 0))
+    return torch.stack(rows)
+
+
+@settings(max_examples=40, deadline=None)
+@given(**SHAPES, gamma=SHARES, n=st.integers(1, 12))
+def test_n_step_lies_between_one_step_and_monte_carlo(steps: int, batch: int, seed: int, gamma: float, n: int) -> None:
+    reward, value = draw(steps, batch, seed)
+    advantage, target = n_step(reward, value, gamma, n)
+    torch.testing.assert_close(target, bootstrapped(reward, value, gamma, n))
+    torch.testing.assert_close(advantage, target - value)
+    if n == 1:
+        torch.testing.assert_close(target, one_step(reward, value, gamma))
+        assert torch.equal(target, td(reward, value, gamma)[1])
+    if n >= steps:
+        torch.testing.assert_close(target, monte_carlo(reward, gamma))
+        torch.testing.assert_close(n_step(reward, value, gamma, n)[0], gae(reward, value, gamma, 1.0)[0])
+
+
+@pytest.mark.parametrize("normalize", ["reward", "return"])
+def test_rewards_are_divided_by_their_running_spread(normalize: str) -> None:
+    """The moments of three cycles, the older ones weighing 0.99 as much for each cycle since."""
+    scale = RewardScale(AdvantageConfig(normalize=normalize, gamma=0.5))
+    batches = [draw(4, 7, seed)[0] * size + 3.0 for seed, size in enumerate((1.0, 5.0, 0.2))]
+    seen = [monte_carlo(x, 0.5) if normalize == "return" else x for x in batches]
+    weights = torch.tensor([0.99**2, 0.99, 1.0], dtype=torch.float64)
+    weights = weights / weights.sum()
+    mean = sum(w * x.mean() for w, x in zip(weights, seen, strict=True))
+    variance = sum(w * (x - mean).square().mean() for w, x in zip(weights, seen, strict=True))
+    for batch in batches:
+        scaled = scale(batch)
+    torch.testing.assert_close(scaled, batches[-1] / variance.sqrt())
+    again = RewardScale(AdvantageConfig(normalize=normalize, gamma=0.5))
+    again.load_state_dict(scale.state_dict())
+    assert torch.equal(again(batches[0].float()), scale(batches[0].float()))
+    assert again(batches[0].float()).dtype == torch.float32
+    without_spread = torch.full((1, 3), 5.0)
+    assert torch.equal(RewardScale(AdvantageConfig(normalize=normalize))(without_spread), without_spread)
+
+
+def test_rewards_are_left_alone_by_default() -> None:
+    scale, reward = RewardScale(AdvantageConfig()), torch.ones(2, 3)
+    assert scale(reward) is reward
+    assert not scale.state_dict()
+
+
 def test_by_hand() -> None:
     """T = 3, B = 1, γ = 1/2, λ = 1/2; the value after the last stroke is 0."""
     reward, value = torch.tensor([[1.0], [2.0], [8.0]]), torch.tensor([[4.0], [2.0], [6.0]])
@@ -79,15 +131,16 @@ def test_by_hand() -> None:
     assert target.flatten().tolist() == [2.875, 5.5, 8.0]
 
 
-@pytest.mark.parametrize("estimator", ["gae", "td", "returns_to_go"])
+@pytest.mark.parametrize("estimator", ["gae", "td", "n_step", "returns_to_go"])
 def test_estimate_takes_the_chosen_estimator(estimator: str) -> None:
     reward, value = draw(5, 3, 0)
     expected = {
         "gae": double_sum(reward, value, 0.9, 0.7),
         "td": one_step(reward, value, 0.9) - value,
+        "n_step": bootstrapped(reward, value, 0.9, 2) - value,
         "returns_to_go": monte_carlo(reward, 0.9) - value,
     }[estimator]
-    advantage, target = estimate(reward, value, AdvantageConfig(estimator=estimator, gamma=0.9, lam=0.7))
+    advantage, target = estimate(reward, value, AdvantageConfig(estimator=estimator, gamma=0.9, lam=0.7, n=2))
     torch.testing.assert_close(advantage, expected)
     torch.testing.assert_close(target, expected + value)
 

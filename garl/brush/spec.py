@@ -12,7 +12,7 @@ import base64
 import difflib
 import io
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -180,6 +180,13 @@ class Brush:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def with_settings(self, **sections: dict[str, Any]) -> Self:
+        """The same brush with some settings of some sections replaced: `dab={"start_scale": 0.5}`. Raises GarlError."""
+        data = self.spec.model_dump()
+        for section, settings in sections.items():
+            data[section] = data.get(section, {}) | settings
+        return replace(self, spec=_validate(BrushSpec, data, f"brush {self.name!r}"))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dictionary: the brush file's schema plus `texture.png_base64`."""

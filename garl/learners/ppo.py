@@ -1,44 +1,59 @@
-"""Proximal policy optimisation, clipped (Schulman et al. 2017; thesis §2.2.4, §6.2)."""
+"""Proximal policy optimisation, by a clipped ratio or a KL penalty (Schulman et al. 2017; thesis §2.2.4, §6.2)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from garl.settings import Settings
-from garl.types import Decision, Observation, Rollout
+from garl.errors import GarlError
+from garl.learners import shared
+from garl.learners.shared import LearnerConfig, make_optimizer
+from garl.policy.actor_critic import ActorCritic
+from garl.types import ActionSpec, Decision, Observation, Rollout
+
+__all__ = ["PPOConfig", "Weights", "improve", "make_optimizer", "update"]
 
 
-class PPOConfig(Settings):
+class PPOConfig(LearnerConfig):
     """Optimiser and loss. The defaults are the thesis's."""
 
     epochs: int = Field(5, ge=1)
     """Passes over each rollout."""
-    batch_size: int = Field(64, ge=2)
-    """Transitions in a minibatch."""
-    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
-    """RMSprop with PyTorch's defaults, or Adam with β = (0.5, 0.99) and ε = 1e-5."""
-    learning_rate: float = Field(1e-4, gt=0.0)
-    """Step size at the start of the run."""
+    penalty: Literal["clip", "kl"] = "clip"
+    """What keeps the policy near the one that painted: a clipped ratio, or a penalty on the KL divergence."""
     clip: float = Field(0.2, gt=0.0)
     """ε of the clipped ratio."""
-    value_coefficient: float = Field(0.5, ge=0.0)
-    """Weight of the critic's loss."""
-    entropy_coefficient: float = Field(0.01, ge=0.0)
-    """Weight of the entropy bonus at the start of the run (eq. 6.1)."""
-    max_grad_norm: float = Field(0.5, gt=0.0)
-    """Gradients are scaled down to this L2 norm."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What the networks compute in; softmax and losses are float32 always."""
+    kl_target: float = Field(0.03, gt=0.0)
+    """KL divergence that the penalty's weight adapts to."""
+    kl_limit: float = Field(0.0, ge=0.0)
+    """No more epochs after one whose mean KL divergence exceeds this; 0: all. A GPU is waited for once an epoch."""
+
+    @model_validator(mode="after")
+    def _limitable(self) -> Self:
+        if self.kl_limit and self.epochs == 1:
+            raise GarlError("kl_limit leaves out epochs after the first: set epochs to 2 or more")
+        return self
 
 
-def make_optimizer(policy: nn.Module, config: PPOConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "adam":
-        return torch.optim.Adam(policy.parameters(), config.learning_rate, betas=(0.5, 0.99), eps=1e-5)
-    return torch.optim.RMSprop(policy.parameters(), config.learning_rate)
+class Weights(shared.Weights):
+    """What the entropy bonus and the KL penalty weigh."""
+
+    kl: Tensor
+
+    def __init__(self, config: PPOConfig, spec: ActionSpec) -> None:
+        super().__init__(config, spec)
+        self.penalty, self.kl_target = config.penalty, config.kl_target
+        self.register_buffer("kl", torch.tensor(1.0), persistent=config.penalty == "kl")
+
+    def follow_kl(self, kl: Tensor) -> None:
+        """β ← β / 2 where KL < target / 1.5, 2 β where KL > 1.5 · target (Schulman et al. 2017 §4)."""
+        if self.penalty == "kl":
+            too_low, too_high = kl < self.kl_target / 1.5, kl > self.kl_target * 1.5
+            self.kl.mul_(1.0 + too_high.float() - 0.5 * too_low.float()).clamp_(1 / self.RANGE, self.RANGE)
 
 
 def surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> tuple[Tensor, Tensor]:
@@ -47,27 +62,51 @@ def surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: f
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(), ratio
 
 
-def update(
-    policy: nn.Module,
+def divergence(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
+    """KL[π_old, π] ≈ E[ρ − 1 − log ρ] over actions of π_old, never below 0 (Schulman 2020, the low-variance estimator).
+
+    The logarithm is not taken of the ratio, as it would be −∞ where that is 0.
+    """
+    difference = log_prob - old_log_prob
+    return (difference.exp() - 1 - difference).mean()
+
+
+def penalised(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, weight: Tensor) -> Tensor:
+    """−E[ρ A] + β KL[π_old, π] (Schulman et al. 2017 eq. 8)."""
+    ratio = (log_prob - old_log_prob).exp()
+    return weight * divergence(log_prob, old_log_prob) - (ratio * advantage).mean()
+
+
+PolicyLoss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""(log-probability, the rollout's, normalised advantage), each (N,) → a loss to minimise, and figures to watch."""
+
+
+def improve(
+    policy: ActorCritic,
     optimizer: torch.optim.Optimizer,
     rollout: Rollout,
     advantage: Tensor,
     target: Tensor,
-    config: PPOConfig,
+    config: LearnerConfig,
     generator: torch.Generator,
-    entropy_coefficient: float | None = None,
+    weights: shared.Weights,
+    policy_loss: PolicyLoss,
+    epochs: int = 1,
+    kl_limit: float = 0.0,
 ) -> dict[str, Tensor]:
     """Several epochs over the rollout's T · B transitions; advantages are normalised within each minibatch.
 
-    advantage, target: (T, B). Returns the means of the metrics over all minibatches, each a scalar tensor.
+    advantage, target: (T, B). Returns the means of the metrics over all minibatches, each a scalar tensor, and the mean
+    KL divergence of the last epoch.
     """
-    entropy_weight = config.entropy_coefficient if entropy_coefficient is None else entropy_coefficient
     observation = Observation(*(field.flatten(0, 1) for field in rollout.observation))
     action, old_log_prob = rollout.action.flatten(0, 1), rollout.log_prob.flatten()
     advantage, target = advantage.flatten(), target.flatten()
+    entropy_weight = weights.entropy
     sums: dict[str, Tensor] = {}
     minibatches = 0
-    for _ in range(config.epochs):
+    for _ in range(epochs):
+        divergences = []
         order = torch.randperm(len(action), generator=generator).to(action.device, non_blocking=True)
         for index in order.split(config.batch_size):
             if len(index) < 2:
@@ -76,25 +115,65 @@ def update(
                 decision: Decision = policy(Observation(*(field[index] for field in observation)), action[index])
             a = advantage[index]
             a = (a - a.mean()) / (a.std() + 1e-8)
-            policy_loss, ratio = surrogate(decision.log_prob, old_log_prob[index], a, config.clip)
+            actor_loss, figures = policy_loss(decision.log_prob, old_log_prob[index], a)
             value_loss = (decision.value - target[index]).square().mean()
             entropy = decision.entropy.mean()
-            loss = policy_loss + config.value_coefficient * value_loss - entropy_weight * entropy
+            loss = actor_loss + config.value_coefficient * value_loss - entropy_weight * entropy
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
             optimizer.step()
             with torch.no_grad():
-                metrics = {
-                    "ppo/policy_loss": policy_loss,
-                    "ppo/value_loss": value_loss,
-                    "ppo/entropy": entropy,
-                    # Schulman 2020, the low-variance estimator. The logarithm of the ratio would be −∞ where that is 0.
-                    "ppo/kl": (ratio - 1 - (decision.log_prob - old_log_prob[index])).mean(),
-                    "ppo/clipped": ((ratio - 1).abs() > config.clip).float().mean(),
-                    "ppo/gradient_norm": norm,
+                divergences.append(divergence(decision.log_prob, old_log_prob[index]))
+                figures |= {
+                    "policy_loss": actor_loss,
+                    "value_loss": value_loss,
+                    "entropy": entropy,
+                    "kl": divergences[-1],
+                    "gradient_norm": norm,
                 }
-                for name, value in metrics.items():
+                for name, value in figures.items():
                     sums[name] = sums.get(name, 0.0) + value.detach()
             minibatches += 1
-    return {name: total / minibatches for name, total in sums.items()}
+        last_kl = torch.stack(divergences).mean()
+        if kl_limit and last_kl > kl_limit:
+            break
+    metrics = {name: total / minibatches for name, total in sums.items()} | {"last_kl": last_kl}
+    weights.follow(metrics["entropy"])
+    return metrics
+
+
+def update(
+    policy: ActorCritic,
+    optimizer: torch.optim.Optimizer,
+    rollout: Rollout,
+    advantage: Tensor,
+    target: Tensor,
+    config: PPOConfig,
+    generator: torch.Generator,
+    weights: Weights | None = None,
+) -> dict[str, Tensor]:
+    """Several epochs over the rollout, each held near the policy that painted it; see `improve`."""
+    adapting = weights or Weights(config, policy.spec).to(rollout.action.device)
+
+    def policy_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if config.penalty == "kl":
+            return penalised(log_prob, old_log_prob, advantage, adapting.kl), {"kl_weight": adapting.kl}
+        loss, ratio = surrogate(log_prob, old_log_prob, advantage, config.clip)
+        return loss, {"clipped": ((ratio.detach() - 1).abs() > config.clip).float().mean()}
+
+    metrics = improve(
+        policy,
+        optimizer,
+        rollout,
+        advantage,
+        target,
+        config,
+        generator,
+        adapting,
+        policy_loss,
+        epochs=config.epochs,
+        kl_limit=config.kl_limit,
+    )
+    adapting.follow_kl(metrics["last_kl"])
+    return {f"ppo/{name}": value for name, value in metrics.items()}

@@ -23,10 +23,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from garl.advantage import AdvantageConfig, estimate
+from garl.advantage import AdvantageConfig, RewardScale, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary, AdversaryConfig
+from garl.boards import load_wandb
 from garl.brush.spec import Brush
 from garl.data.images import Images, load
 from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, choose_paint_device, load_brushes
@@ -35,8 +36,10 @@ from garl.errors import GarlError
 from garl.evaluate.frechet import frechet_distance
 from garl.evaluate.judge import load_judge
 from garl.export.picture import grid, save_png
-from garl.learners import ppo
+from garl.learners import a2c, ppo
+from garl.learners.a2c import A2CConfig
 from garl.learners.ppo import PPOConfig
+from garl.learners.shared import LearnerConfig
 from garl.machine import keep_freed_memory, use_threads
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
@@ -46,6 +49,7 @@ from garl.rollout import collect
 from garl.runs import load_checkpoint, open_run, read_config, save_divergence, stop_requests
 from garl.settings import Settings
 from garl.systems.state import SizeLimit, State, not_finite, restore_module, size, under
+from garl.track import SAMPLE, copies, describe, gaps, head_entropies, histograms, parts, pixels, read, told_apart
 
 
 class Config(Settings):
@@ -71,6 +75,8 @@ class Config(Settings):
     """Draw the policy's noise anew for every stroke instead of once per painting."""
     anneal: bool = False
     """Let both learning rates and the entropy coefficient fall to zero over the budget."""
+    anneal_entropy: bool = True
+    """Whether `anneal` reaches the entropy coefficient, too, or the learning rates alone."""
     average: float = Field(0.0, ge=0.0, lt=1.0)
     """The agent that is kept has averaged weights: each cycle w ← average · w + (1 − average) · policy; 0: the last."""
     seed: int = Field(0, ge=0)
@@ -87,12 +93,22 @@ class Config(Settings):
     on_divergence: Literal["stop", "roll_back"] = "stop"
     """If a loss, a gradient or a weight is no longer finite: stop, or go back to the last checkpoint and on from there
     with half the learning rates, up to five times."""
+    wandb: bool = False
+    """Write the records for Weights & Biases, too, offline (pip install 'garl[wandb]')."""
     paint: PaintConfig = PaintConfig()
     policy: PolicyConfig = PolicyConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     reward: RewardConfig = RewardConfig()
     advantage: AdvantageConfig = AdvantageConfig()
+    learner: Literal["ppo", "a2c"] = "ppo"
+    """What improves the policy; its settings are those of the same name."""
     ppo: PPOConfig = PPOConfig()
+    a2c: A2CConfig = A2CConfig()
+
+    @property
+    def learning(self) -> LearnerConfig:
+        """The settings of the chosen learner."""
+        return self.ppo if self.learner == "ppo" else self.a2c
 
     def spent(self, seconds: float, episodes: int) -> float:
         """The share of the budget that is used up, 0..1 and beyond; the budget that runs out first counts."""
@@ -156,6 +172,8 @@ RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
 MEAN_OF = 512
 """Paintings in the running mean picture (thesis §7.2)."""
+PARTS = ("collect", "score", "learner", "adversary", "figures")
+"""Of a cycle, in the order of the marks that time them."""
 ROLL_BACKS = 5
 """How often a run that diverges goes back to its last checkpoint before it gives up."""
 
@@ -208,12 +226,14 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     report(images)
     judge = load_judge()
     real = images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0))
-    real_features, real_pixels = judge.features(real), [value.item() for value in pixel_statistics(real)]
+    real_features, real_pixels = judge.features(real), read(pixels(real))
     identity = hashlib.sha256(real.numpy().data).hexdigest()
-    precision = torch.bfloat16 if config.ppo.precision == "bfloat16" else torch.float32
+    precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     updates = config.adversary.updates or math.ceil(config.envs / config.adversary.batch_size)
     if not resume:
         StrokeCodec(config.paint, load_brushes(config.paint))  # a mistake must be found before the folder is made
+    if config.wandb:
+        load_wandb()  # and so must its absence
     folder = open_run(out, config.model_dump(mode="json"), resume)
     with folder as run, Progress(out) as progress, stop_requests() as stopping:
         # The agent, its world and its adversary.
@@ -226,15 +246,21 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         env = make_env(config, config.envs, brushes, paint_device)
         env.reset(seed=config.seed)
         policy = make_policy(config, env).to(device)
-        optimizer = ppo.make_optimizer(policy, config.ppo)
+        learner = ppo if config.learner == "ppo" else a2c
+        optimizer = learner.make_optimizer(policy, config.learning)
+        weights = learner.Weights(config.learning, env.action_spec).to(device)
+        scale = RewardScale(config.advantage).to(device)
         average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
         adversary = Adversary(images.array.shape[1:], config.adversary, device)
         memory = FakeMemory(config.adversary.memory or config.envs, config.adversary.memory_priority)
         recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
 
         # What of it changes is saved, and found again.
-        state = State(env, policy, optimizer, average, adversary, memory, generator, sampler, recent)
+        running = {"weights": weights, "scale": scale}
         constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity}
+        state = State(
+            env, policy, optimizer, average, adversary, memory, generator, sampler, recent, running, constants
+        )
         if run.checkpoint:
             state.restore(run.checkpoint, out)
             if run.checkpoint[1]["data"] != identity:
@@ -242,15 +268,18 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             run.checkpoint = None  # it has been copied, and may be large
         run.start_after(state.cycle)
         if run.saved is None:  # so that there is one to go back to from the first cycle on
-            run.save(state.tensors(), state.meta() | constants)
+            run.save(state.tensors(), state.meta())
 
+        networks = {"policy": policy, "adversary": adversary.network}
         started = time.monotonic() - state.seconds
         while (spent := config.spent(state.seconds, state.cycle * config.envs)) < 1.0 and not stopping():
             remaining = max(1.0 - spent, 0.01) if config.anneal else 1.0
             rate = remaining * 0.5**state.roll_backs
-            for learner, settings in ((optimizer, config.ppo), (adversary.optimizer, config.adversary)):
-                for group in learner.param_groups:
+            for each, settings in ((optimizer, config.learning), (adversary.optimizer, config.adversary)):
+                for group in each.param_groups:
                     group["lr"] = settings.learning_rate * rate
+            weights.share = remaining if config.anneal_entropy else 1.0
+            before = copies(networks)
 
             # One cycle of the method (fig. 6.1).
             marks = [time.perf_counter()]
@@ -258,13 +287,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             rollout = collect(env, policy, noise, sampler, precision)  # (T, B, …)
             marks.append(time.perf_counter())
             score = adversary.score(rollout.canvases.flatten(0, 1)).view(config.strokes + 1, config.envs)
-            rewards = reward(score, config.reward)  # (T, B)
+            rewards = scale(reward(score, config.reward))  # (T, B)
             advantage, target = estimate(rewards, rollout.value, config.advantage)
             marks.append(time.perf_counter())
-            entropy_coefficient = config.ppo.entropy_coefficient * remaining
-            metrics = ppo.update(
-                policy, optimizer, rollout, advantage, target, config.ppo, generator, entropy_coefficient
-            )
+            metrics = learner.update(policy, optimizer, rollout, advantage, target, config.learning, generator, weights)
             marks.append(time.perf_counter())
             average.update_parameters(policy)
             if config.adversary.memory == 0:
@@ -282,14 +308,12 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             episodes = state.cycle * config.envs
             record: dict[str, float] = {"cycle": state.cycle, "episodes": episodes, "steps": episodes * config.strokes}
             record["learning_rate"] = rate
-            mean, std = pixel_statistics(rollout.final)
-            figures = metrics | describe(score, rewards, advantage)
-            figures |= {"pixels/mean_gap": mean - real_pixels[0], "pixels/std_gap": std - real_pixels[1]}
-            checked = {"score": score, "reward": rewards, "advantage": advantage, "target": target} | figures
-            checked |= state.tensors()
-            figures["size"] = size(checked)
-            # The only time in a cycle that the CPU waits for a GPU; before, work is only queued there.
-            record |= dict(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True))
+            checked = {"score": score, "reward": rewards, "advantage": advantage, "target": target} | metrics
+            checked |= state.learned()
+            figures = metrics | describe(score, rewards, advantage, target, rollout, env.action_spec)
+            figures |= gaps(pixels(rollout.final), real_pixels) | parts(networks, before) | {"size": size(checked)}
+            marks.append(time.perf_counter())
+            record |= read(figures)
             state.seconds = time.monotonic() - started
             if not math.isfinite(record.pop("size")) and (broken := not_finite(checked)):
                 save_divergence(out, state.cycle, broken, record, state.tensors() | state.gradients())
@@ -300,16 +324,22 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
                 record["frechet"] = frechet_distance(judge.features(paintings), real_features)
-                picture(out, state.cycle, paintings, config.invert)
-            timing = {"seconds": state.seconds}
-            for part, (start, end) in zip(("collect", "score", "ppo", "adversary"), pairwise(marks), strict=True):
+                shown = (real[:SAMPLE].to(device), rollout.final[:SAMPLE])
+                figures = told_apart(*map(adversary.score, shown))
+                record |= read(figures | head_entropies(policy, rollout, env.action_spec))
+                sheets = picture(out, state.cycle, paintings, config.invert)
+                run.show(int(record["steps"]), sheets, histograms(score, rewards, advantage, rollout, env.action_spec))
+            timing = {"seconds": state.seconds, "seconds/cycle": time.perf_counter() - marks[0]}
+            for part, (start, end) in zip(PARTS, pairwise(marks), strict=True):
                 timing[f"seconds/{part}"] = end - start
+            timing["speed/strokes"] = config.envs * config.strokes / timing["seconds/cycle"]
+            timing["speed/paintings"] = config.envs / timing["seconds/cycle"]
             run.record(record | timing)
             progress.show(record, spent, state.seconds)
             if state.cycle % config.checkpoint_every == 0:
-                run.save(state.tensors(), state.meta() | constants)
+                run.save(state.tensors(), state.meta())
         if run.saved != state.cycle:
-            run.save(state.tensors(), state.meta() | constants)
+            run.save(state.tensors(), state.meta())
         if recent:
             picture(out, state.cycle, torch.cat(list(recent)).cpu(), config.invert)
 
@@ -352,26 +382,8 @@ def compile_engine(env: PaintEnv) -> None:
     env.step(np.zeros(env.action_space.shape or (), np.int64))
 
 
-def describe(score: Tensor, rewards: Tensor, advantage: Tensor) -> dict[str, Tensor]:
-    """What thesis §7.2 watches besides the losses. score: (T + 1, B); rewards, advantage: (T, B)."""
-    # D of each frame of the episode in units of the spread over finished paintings, 0 at the end.
-    frames = (score.mean(1) - score[-1].mean()) / (score[-1].std() + 1e-8)
-    return {
-        "reward/mean": rewards.sum(0).mean(),
-        "reward/std": rewards.sum(0).std(),
-        "advantage/std": advantage.std(),
-        **{f"d/frame_{t}": value for t, value in enumerate(frames)},
-    }
-
-
-def pixel_statistics(canvases: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean and the standard deviation of all values of (N, C, H, W) uint8, as 0..1."""
-    values = canvases.float() / 255
-    return values.mean(), values.std()
-
-
-def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> None:
-    """Save the newest paintings (N, C, H, W) uint8, and the running mean of the last 512."""
+def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> dict[str, np.ndarray]:
+    """Save the newest paintings (N, C, H, W) uint8, and the running mean of the last 512; returns both sheets."""
     newest = paintings[-64:]
     mean = paintings[-MEAN_OF:].float().mean(0, keepdim=True).round().to(torch.uint8)
     if invert:
@@ -379,8 +391,10 @@ def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> None:
     scale = max(1, 96 // newest.shape[-1])
     sheet = grid(newest, columns=16, scale=scale)
     save_png(out / "pictures" / "samples.png", sheet)
-    save_png(out / "pictures" / f"samples-{cycle:07d}.png", sheet)
-    save_png(out / "pictures" / f"mean-{cycle:07d}.png", grid(mean, scale=scale))
+    sheets = {"pictures/samples": sheet, "pictures/mean": grid(mean, scale=scale)}
+    for name, shown in sheets.items():
+        save_png(out / f"{name}-{cycle:07d}.png", shown)
+    return sheets
 
 
 def load_config(folder: Path) -> Config:

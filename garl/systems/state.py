@@ -34,17 +34,27 @@ class State:
     generator: torch.Generator  # every draw but the policy's
     sampler: torch.Generator  # the policy's, on its device
     recent: deque[Tensor]  # the newest paintings, one batch a cycle
+    running: dict[str, torch.nn.Module]  # what else has buffers that change: weights and scales that adapt
+    constants: dict[str, Any]  # what never changes, but is found again: the brush, the data's checksum
     cycle: int = 0  # finished ones
     seconds: float = 0.0
     roll_backs: int = 0
 
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """What has parameters or buffers, by name."""
+        return {"policy": self.policy, "average": self.average, "adversary": self.adversary.network} | self.running
+
+    def learned(self) -> dict[str, Tensor]:
+        """What learning changes, and could break, by name."""
+        modules = self.modules().items()
+        tensors = {f"{name}.{key}": value for name, module in modules for key, value in module.state_dict().items()}
+        tensors |= flatten("policy_optimizer", self.optimizer)
+        return tensors | flatten("adversary_optimizer", self.adversary.optimizer)
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor, by name."""
-        parts = {"policy": self.policy, "average": self.average, "adversary": self.adversary.network}
-        tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+        tensors = self.learned()
         tensors |= {f"memory.{key}": value for key, value in self.memory.state_dict().items()}
-        tensors |= flatten("policy_optimizer", self.optimizer)
-        tensors |= flatten("adversary_optimizer", self.adversary.optimizer)
         tensors["recent"] = torch.cat(list(self.recent)) if self.recent else torch.empty(0, dtype=torch.uint8)
         tensors |= {"generator": self.generator.get_state(), "sampler": self.sampler.get_state()}
         tensors["dropout"] = torch.get_rng_state()
@@ -55,7 +65,7 @@ class State:
     def meta(self) -> dict[str, Any]:
         """Everything else."""
         counters = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
-        return counters | {"env": self.env.np_random.bit_generator.state}
+        return counters | {"env": self.env.np_random.bit_generator.state} | self.constants
 
     def restore(self, checkpoint: Checkpoint, folder: Path) -> None:
         """Become what `tensors` and `meta` described. Raises GarlError, which names `folder`, if they do not fit."""
@@ -65,9 +75,10 @@ class State:
             raise GarlError(misfit(folder)) from error
 
     def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any], folder: Path) -> None:
-        for prefix, module in (("policy.", self.policy), ("average.", self.average)):
-            restore_module(module, prefix, tensors, folder)
-        restore_module(self.adversary.network, "adversary.", tensors, folder)
+        if absent := self.constants.keys() - meta.keys() - {"brushes"}:  # which have another name in old runs
+            raise KeyError(*absent)
+        for name, module in self.modules().items():
+            restore_module(module, f"{name}.", tensors, folder)
         unflatten("policy_optimizer", tensors, self.optimizer)
         unflatten("adversary_optimizer", tensors, self.adversary.optimizer)
         device = self.sampler.device
@@ -82,7 +93,8 @@ class State:
         if device.type == "cuda" and "dropout_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["dropout_cuda"], device)
         self.env.np_random.bit_generator.state = meta["env"]
-        self.cycle, self.seconds, self.roll_backs = meta["cycle"], meta["seconds"], meta["roll_backs"]
+        self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
+        self.roll_backs = int(meta["roll_backs"])
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients of the last minibatches, by name."""

@@ -376,3 +376,15 @@ def test_any_stored_brush_loads_or_raises_garl_error(data: st.DataObject) -> Non
 def test_library_is_sorted_and_large_enough() -> None:
     assert library() == sorted(library())
     assert len(library()) >= 14
+
+
+def test_with_settings_replaces_those_and_no_others() -> None:
+    oil = load_brush("oil")
+    changed = oil.with_settings(dab={"start_scale": 0.25, "jitter": {"scale": 0.5}}, texture={"opacity": 0.5})
+    assert changed.spec.dab == oil.spec.dab.model_copy(update={"start_scale": 0.25, "jitter": Jitter(scale=0.5)})
+    assert changed.spec.texture.opacity == 0.5
+    assert (changed.spec.stroke, changed.spec.control, changed.name) == (oil.spec.stroke, oil.spec.control, oil.name)
+    assert changed.texture is oil.texture
+    for wrong in ({"dab": {"size": 1}}, {"dabs": {"start_scale": 1}}, {"stroke": {"step": "far"}}):
+        with pytest.raises(GarlError, match=r"^brush 'oil': `(dab\.size|dabs|stroke\.step)` "):
+            oil.with_settings(**wrong)

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from garl.bench import EVERYTHING
 from garl.brush.geometry import BRUSH, END_PRESSURE, START_PRESSURE, STROKE_SIZE, fully_pressed
-from garl.brush.spec import Brush, BrushSpec, library, load_brush
+from garl.brush.spec import Brush, library, load_brush
 from garl.engine import kernels, paint
 from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.engine.reference import render_strokes_slow
 
 HEIGHT, WIDTH = 24, 40
-EVERYTHING: dict[str, Any] = {
-    "dab": {
-        "start_scale": 0.6,
-        "end_scale": 1.3,
-        "follow_stroke_angle": True,
-        "jitter": {"scale": 0.4, "rotation": 70, "position": 0.3, "color": 0.4, "opacity": 0.6},
-    },
-    "post_processing": {"blur": 0.15, "noise": 0.7, "edge_blend": 0.8},
-}
-
-
-def variant(name: str, **changes: Any) -> Brush:
-    """A library brush with some of its settings replaced."""
-    brush = load_brush(name)
-    data = brush.spec.model_dump()
-    for section, values in changes.items():
-        data[section].update(values)
-    return Brush(BrushSpec.model_validate(data), brush.texture)
 
 
 def corner_brush(kind: str, follow: bool = False) -> Brush:
     """Paints 3/4 of the diameter in y and, in x, only the right half less its last eighth."""
-    brush = variant("hard_square", stroke={"type": kind}, dab={"follow_stroke_angle": follow})
+    brush = load_brush("hard_square").with_settings(stroke={"type": kind}, dab={"follow_stroke_angle": follow})
     texture = np.zeros((64, 64), np.float32)
     texture[8:56, 32:56] = 1.0
     return Brush(brush.spec, texture)
@@ -111,21 +93,23 @@ def test_equals_reference(name: str, channels: int, scale: int) -> None:
 @pytest.mark.parametrize("kind", ["bezier", "line", "triangle", "point"])
 @pytest.mark.parametrize("flow", [1.0, 0.3])
 def test_equals_reference_with_every_setting_on(kind: str, flow: float, scale: int) -> None:
-    brush = variant("oil", stroke={"type": kind, "step": 0.4}, texture={"opacity": flow}, **EVERYTHING)
+    brush = load_brush("oil").with_settings(stroke={"type": kind, "step": 0.4}, texture={"opacity": flow}, **EVERYTHING)
     assert_equals_reference(brush, 3, scale)
 
 
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize("kind", ["bezier", "line", "triangle", "point"])
 def test_equals_reference_under_any_pressure(kind: str, scale: int) -> None:
-    brush = variant("splatter", stroke={"type": kind, "step": 0.4}, **EVERYTHING)
+    brush = load_brush("splatter").with_settings(stroke={"type": kind, "step": 0.4}, **EVERYTHING)
     assert_strokes_equal_reference(pressed(awkward_strokes(brush)), PreparedBrushes(brush), 3, scale)
 
 
 @pytest.mark.parametrize(("channels", "scale"), [(3, 1), (1, 2)])
 def test_equals_reference_with_a_brush_for_each_stroke(channels: int, scale: int) -> None:
     # Textures of 64² and 128², tinted and untinted, with flow, blur, grain, and dabs that follow the stroke or do not.
-    brushes = [load_brush(name) for name in ("hard_round", "splatter", "watercolour")] + [variant("oil", **EVERYTHING)]
+    brushes = [load_brush(name) for name in ("hard_round", "splatter", "watercolour")] + [
+        load_brush("oil").with_settings(**EVERYTHING)
+    ]
     prepared = PreparedBrushes(*brushes)
     assert len({tuple(brush.levels[-1]) for brush in prepared.each}) > 1, "the mip levels must differ in number"
     assert_strokes_equal_reference(pressed(awkward_strokes(brushes[0]), len(brushes)), prepared, channels, scale)
@@ -149,7 +133,9 @@ def test_a_brush_that_there_is_not() -> None:
     for number in (-1, 1):
         strokes[0, BRUSH] = number
         with pytest.raises(AssertionError, match="no such brush"):
-            render_strokes(np.zeros((1, 3, 5, 7), np.uint8), strokes, np.array([0]), 0, PreparedBrushes(variant("ink")))
+            render_strokes(
+                np.zeros((1, 3, 5, 7), np.uint8), strokes, np.array([0]), 0, PreparedBrushes(load_brush("ink"))
+            )
 
 
 @settings(deadline=None)  # the first example compiles
@@ -175,7 +161,7 @@ def test_full_pressure_changes_nothing_in_the_last_bit(
 
 @pytest.mark.parametrize("name", ["hard_round", "ink", "watercolour"])
 def test_even_pressure_is_a_thinner_stroke(name: str) -> None:
-    brush = variant(name, dab={"jitter": {}})
+    brush = load_brush(name).with_settings(dab={"jitter": {}})
     light, thin = stroke(*CURVE, thickness=0.5), stroke(*CURVE, thickness=0.125)
     light[0, [START_PRESSURE, END_PRESSURE]] = 0.25
     assert painted(brush, light).sum() > 1
@@ -184,14 +170,14 @@ def test_even_pressure_is_a_thinner_stroke(name: str) -> None:
 
 def test_pressure_widens_a_line_evenly_and_its_paint_does_not_thicken() -> None:
     # 12 pixels wide at full pressure: the profile at x is that wide times x's share of the way from 4 to 36.
-    brush = variant("hard_round", stroke={"type": "line", "step": 0.2})
+    brush = load_brush("hard_round").with_settings(stroke={"type": "line", "step": 0.2})
     line = stroke(0.1, 0.5, 0.9, 0.5, thickness=0.5)
     line[0, [START_PRESSURE, END_PRESSURE]] = 0.0, 1.0
     width = painted(brush, line).sum(0)
     middle = np.arange(10, 30)
     np.testing.assert_allclose(width[middle], 12 * (middle + 0.5 - 4) / 32, atol=1.0)
     # Where paint builds up, as much of it lies on the thin end as on the thick one.
-    flow = variant("hard_square", stroke={"type": "line", "step": 0.05}, texture={"opacity": 0.02})
+    flow = load_brush("hard_square").with_settings(stroke={"type": "line", "step": 0.05}, texture={"opacity": 0.02})
     line[0, START_PRESSURE] = 0.2
     darkness = painted(flow, line, (480, 800))[240, 240:600:60]
     assert 0.2 < darkness.mean() < 0.9

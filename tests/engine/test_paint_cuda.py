@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_kernels import EVERYTHING, awkward_strokes, pressed, stroke, variant
+from test_kernels import awkward_strokes, pressed, stroke
 
+from garl.bench import EVERYTHING
 from garl.brush.geometry import OPACITY
 from garl.brush.spec import Brush, library, load_brush
 from garl.engine.paint import PreparedBrushes, render_strokes
@@ -37,7 +38,7 @@ def simulated(jobs: dict[str, Job], folder: Path) -> dict[str, np.ndarray]:
 LIBRARY = {name: job(load_brush(name), slice(1, 2)) for name in library()}
 FEATURES = {
     f"{kind}, {scale} times larger": job(
-        variant("oil", stroke={"type": kind, "step": 0.6}, texture={"opacity": 0.9}, **EVERYTHING),
+        load_brush("oil").with_settings(stroke={"type": kind, "step": 0.6}, texture={"opacity": 0.9}, **EVERYTHING),
         slice(which, which + 1),
         (channels, 6, 9),
         scale,
@@ -51,13 +52,19 @@ FEATURES = {
 } | {
     "no length, no tangent, there and back": job(load_brush("oil"), slice(4, 7), (3, 5, 9)),
     "a grey canvas of four tiles": job(load_brush("splatter"), slice(2, 3), (1, 18, 21)),
-    "more dabs than fit into shared memory": job(variant("line", stroke={"step": 0.2}), slice(0, 1), (3, 5, 4)),
+    "more dabs than fit into shared memory": job(
+        load_brush("line").with_settings(stroke={"step": 0.2}), slice(0, 1), (3, 5, 4)
+    ),
 }
 
 
 def several_brushes() -> Job:
     """Brushes that blur and do not, that tint and do not, under changing pressure; one pen is lifted."""
-    brushes = [load_brush("hard_round"), variant("oil", post_processing={"blur": 0.15}), load_brush("splatter")]
+    brushes = [
+        load_brush("hard_round"),
+        load_brush("oil").with_settings(post_processing={"blur": 0.15}),
+        load_brush("splatter"),
+    ]
     curve = stroke(0.1, 0.3, 0.4, 0.9, 0.9, 0.6, color=(0.2, 0.9, 0.4), thickness=0.5, opacity=0.8)
     strokes = pressed(np.repeat(curve, 5, 0), len(brushes))
     strokes[4, OPACITY] = 0.0

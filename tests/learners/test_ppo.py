@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from garl.engine.paint import PaintConfig
 from garl.env.canvas import PaintEnv
+from garl.errors import GarlError
 from garl.learners import ppo
-from garl.learners.ppo import PPOConfig, make_optimizer, surrogate, update
+from garl.learners.ppo import PPOConfig, Weights, divergence, make_optimizer, penalised, surrogate, update
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
 from garl.rollout import collect
@@ -112,22 +113,25 @@ def test_bfloat16_ratios_are_one_where_both_sides_compute_alike() -> None:
     assert ((float32 - rollout.log_prob.flatten()).exp() - 1).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("coefficient", [None, 0.0, 0.3])
-def test_the_first_minibatch_takes_the_vanilla_policy_gradient(coefficient: float | None) -> None:
+@pytest.mark.parametrize("penalty", ["clip", "kl"])
+@pytest.mark.parametrize("share", [None, 0.0, 6.0])
+def test_the_first_minibatch_takes_the_vanilla_policy_gradient(share: float | None, penalty: str) -> None:
     """∇ρ = ∇log π at ρ = 1: the step is −lr · ∇(−E[log π Â] + ½ E[(V − R)²] − β H), Â normalised."""
     policy, rollout, advantage, target = build()
-    config = PPOConfig(epochs=1, batch_size=N, max_grad_norm=1e9, entropy_coefficient=0.05)
+    config = PPOConfig(epochs=1, batch_size=N, max_grad_norm=1e9, entropy_coefficient=0.05, penalty=penalty)
     decision = policy(flat(rollout), rollout.action.flatten(0, 1))
     a = advantage.flatten()
     a = (a - a.mean()) / a.std()
     value_loss = (decision.value - target.flatten()).square().mean()
-    beta = 0.05 if coefficient is None else coefficient
+    beta = 0.05 * (1.0 if share is None else share)
     loss = -(decision.log_prob * a).mean() + 0.5 * value_loss - beta * decision.entropy.mean()
     parameters = [p for p in policy.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     before = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.SGD(parameters, lr=1.0)
-    more = {} if coefficient is None else {"entropy_coefficient": coefficient}
+    weights = Weights(config, policy.spec)
+    weights.share = 1.0 if share is None else share
+    more = {} if share is None else {"weights": weights}
     metrics = learn(policy, optimizer, rollout, advantage, target, config, **more)
     for p, b, g in zip(parameters, before, gradients, strict=True):
         step = torch.zeros_like(b) if g is None else -g
@@ -139,7 +143,7 @@ def test_the_first_minibatch_takes_the_vanilla_policy_gradient(coefficient: floa
     assert metrics["ppo/value_loss"].item() == pytest.approx(value_loss.item(), rel=1e-5)
     assert metrics["ppo/entropy"].item() == pytest.approx(decision.entropy.mean().item(), rel=1e-5)
     assert metrics["ppo/kl"].item() == pytest.approx(0.0, abs=1e-6)
-    assert metrics["ppo/clipped"].item() == 0.0
+    assert metrics.get("ppo/clipped", torch.tensor(0.0)) == 0.0
 
 
 def test_metric_keys_are_exact_and_scalar() -> None:
@@ -147,7 +151,7 @@ def test_metric_keys_are_exact_and_scalar() -> None:
     config = PPOConfig(epochs=2, batch_size=8)
     metrics = learn(policy, make_optimizer(policy, config), rollout, advantage, target, config)
     assert set(metrics) == {
-        f"ppo/{k}" for k in ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")
+        f"ppo/{k}" for k in ("policy_loss", "value_loss", "entropy", "kl", "last_kl", "clipped", "gradient_norm")
     }
     assert all(m.shape == () and not m.requires_grad and math.isfinite(m) for m in metrics.values())
     assert metrics["ppo/kl"] > 0
@@ -228,3 +232,89 @@ def test_the_optimisers_are_those_of_the_config() -> None:
     }
     for optimizer in (rmsprop, adam):
         assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(policy.parameters()))
+
+
+def test_the_divergence_and_its_gradient() -> None:
+    """Three actions of probabilities p, each met as often as the old policy q says: KL[q, p], and its slope −q/p."""
+    q, p = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    met = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
+    p.requires_grad_(True)
+    estimate = divergence(p.log()[met], q.log()[met])
+    assert estimate.item() == pytest.approx((q * (q / p).log()).sum().item())  # as Σ p = Σ q
+    (gradient,) = torch.autograd.grad(estimate, p)
+    torch.testing.assert_close(gradient, 1 - q / p.detach())
+    assert divergence(torch.tensor([-200.0]), torch.tensor([-1.0])).isfinite()
+
+
+def test_the_penalised_loss_by_hand() -> None:
+    log_prob, old = torch.tensor([math.log(1.5) - 2.0, math.log(0.5) - 1.0]), torch.tensor([-2.0, -1.0])
+    loss = penalised(log_prob, old, torch.tensor([2.0, -4.0]), torch.tensor(3.0))
+    kl = ((0.5 - math.log(1.5)) + (-0.5 - math.log(0.5))) / 2
+    assert loss.item() == pytest.approx(3.0 * kl - (1.5 * 2.0 - 0.5 * 4.0) / 2, rel=1e-5)
+
+
+def test_the_penalty_follows_its_target() -> None:
+    config = PPOConfig(penalty="kl", kl_target=0.03)
+    weights = Weights(config, ())
+    seen = []
+    for kl in (0.046, 0.1, 0.044, 0.021, 0.019, 0.0):
+        weights.follow_kl(torch.tensor(kl))
+        seen.append(weights.kl.item())
+    assert seen == [2.0, 4.0, 4.0, 4.0, 2.0, 1.0]
+    for _ in range(30):
+        weights.follow_kl(torch.tensor(0.0))
+    assert weights.kl.item() == pytest.approx(1 / 1000), "it must be able to come back"
+    assert weights.state_dict().keys() == {"kl"}
+    assert not Weights(PPOConfig(), ()).state_dict()
+
+
+def test_a_heavy_penalty_holds_the_policy_back() -> None:
+    moved = {}
+    for weight in (0.0, 100.0):
+        policy, rollout, advantage, target = build()
+        config = PPOConfig(epochs=4, batch_size=10, penalty="kl", optimizer="adam", learning_rate=3e-3)
+        weights = Weights(config, policy.spec)
+        weights.kl.fill_(weight)
+        metrics = learn(policy, make_optimizer(policy, config), rollout, advantage, target, config, weights=weights)
+        moved[weight] = metrics["ppo/last_kl"].item()
+        assert metrics["ppo/kl_weight"].item() == pytest.approx(weight), "it adapts after the update, not within"
+    assert moved[100.0] < 0.2 * moved[0.0]
+
+
+def test_epochs_end_where_the_divergence_exceeds_its_limit() -> None:
+    counted = {}
+    for limit in (0.0, 1e-9, 1e9):
+        policy, rollout, advantage, target = build()
+        config = PPOConfig(epochs=5, batch_size=10, learning_rate=1e-3, kl_limit=limit)
+        optimizer = make_optimizer(policy, config)
+        learn(policy, optimizer, rollout, advantage, target, config)
+        counted[limit] = int(next(iter(optimizer.state.values()))["step"])
+    assert counted == {0.0: 15, 1e-9: 3, 1e9: 15}
+    with pytest.raises(GarlError, match="set epochs to 2 or more"):
+        PPOConfig(epochs=1, kl_limit=0.1)
+
+
+def test_the_entropy_bonus_follows_its_target() -> None:
+    policy, _, _, _ = build()
+    config = PPOConfig(entropy_target=0.5, entropy_coefficient=0.02)
+    weights = Weights(config, policy.spec)
+    greatest = sum(math.log(dimension.n) for dimension in policy.spec)
+    weights.follow(torch.tensor(0.4 * greatest))
+    assert weights.entropy.item() == pytest.approx(0.02 * math.exp(0.1), rel=1e-5)
+    weights.follow(torch.tensor(0.8 * greatest))
+    assert weights.entropy.item() == pytest.approx(0.02 * math.exp(-0.2), rel=1e-5)
+    weights.share = 0.5
+    assert weights.entropy.item() == pytest.approx(0.01 * math.exp(-0.2), rel=1e-5)
+    assert weights.state_dict().keys() == {"adapted"}
+    with pytest.raises(GarlError, match="set entropy_coefficient above 0"):
+        PPOConfig(entropy_target=0.5, entropy_coefficient=0.0)
+
+
+def test_an_update_lets_the_weights_follow() -> None:
+    policy, rollout, advantage, target = build()
+    config = PPOConfig(epochs=1, batch_size=8, entropy_target=0.1, penalty="kl", kl_target=1e-12)
+    weights = Weights(config, policy.spec)
+    metrics = learn(policy, make_optimizer(policy, config), rollout, advantage, target, config, weights=weights)
+    share = metrics["ppo/entropy"].item() / weights.greatest
+    assert weights.entropy.item() == pytest.approx(0.01 * math.exp(0.1 - share), rel=1e-5)
+    assert weights.kl.item() == 2.0

@@ -6,14 +6,18 @@ policy's gradient flipped, advantages shuffled over the batch, or heads that do 
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from garl.advantage import gae
 from garl.engine.paint import PaintConfig
 from garl.env.canvas import PaintEnv
-from garl.learners import ppo
+from garl.learners import a2c, ppo
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
 from garl.reward import episodic
@@ -57,30 +61,47 @@ def mean_square(canvases: Tensor, target: Tensor) -> Tensor:
     return ((canvases.float() - target.float()) / 255).square().mean((-3, -2, -1))
 
 
-def train(env: PaintEnv, target: Tensor, cycles: int, entropy_coefficient: float, seed: int = 0) -> Rollout:
-    """PPO on minus the error of the finished picture; the learning rate falls to 0. Returns a last rollout."""
+def train(
+    env: PaintEnv,
+    target: Tensor,
+    cycles: int,
+    entropy_coefficient: float,
+    seed: int = 0,
+    learner: ModuleType = ppo,
+    **settings: Any,
+) -> Rollout:
+    """A learner on minus the error of the finished picture; the learning rate falls to 0. Returns a last rollout."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed + 1)
     policy = ActorCritic(env.action_spec, (1, HEIGHT, WIDTH), POLICY, env.strokes)
-    config = ppo.PPOConfig(
-        optimizer="adam", learning_rate=3e-3, batch_size=64, epochs=4, entropy_coefficient=entropy_coefficient
+    given = {"learning_rate": 3e-3, "batch_size": 64, "entropy_coefficient": entropy_coefficient} | settings
+    config = (
+        a2c.A2CConfig(optimizer="adam", **given)
+        if learner is a2c
+        else ppo.PPOConfig(optimizer="adam", epochs=4, **given)
     )
-    optimizer = ppo.make_optimizer(policy, config)
+    optimizer = learner.make_optimizer(policy, config)
+    weights = learner.Weights(config, env.action_spec)
     noise = torch.zeros(env.num_envs, NOISE)
     for cycle in range(cycles):
         optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - cycle / cycles)
         rollout = collect(env, policy, noise, generator)
         reward = episodic(-mean_square(rollout.canvases, target))
         advantage, returns = gae(reward, rollout.value, 0.99, 0.95)
-        ppo.update(policy, optimizer, rollout, advantage, returns, config, generator)
+        learner.update(policy, optimizer, rollout, advantage, returns, config, generator, weights)
     return collect(env, policy, noise, generator)
 
 
-def test_one_dot_is_painted_where_it_belongs() -> None:
+@pytest.mark.parametrize(
+    ("learner", "cycles", "settings"),
+    [(ppo, 30, {}), (ppo, 30, {"penalty": "kl"}), (a2c, 60, {"batch_size": 32})],
+    ids=["ppo", "ppo with a KL penalty", "a2c"],
+)
+def test_one_dot_is_painted_where_it_belongs(learner: ModuleType, cycles: int, settings: dict[str, Any]) -> None:
     """The best place is column 4, row 1 of 6 × 6; uniform painting scores about −0.5."""
     env = make("point", 6, 1, batch=128)
     target = paint(env, (1 * 6 + 4,))
-    rollout = train(env, target, 30, 0.03)
+    rollout = train(env, target, cycles, 0.03, learner=learner, **settings)
     column, row = rollout.action[0, :, 0] % 6, rollout.action[0, :, 0] // 6
     assert ((column == 4) & (row == 1)).float().mean() > 0.85
     centre = rollout.strokes[0, :, :2]  # (B, 2): x, y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -23,13 +24,14 @@ from garl.export.picture import save_png
 from garl.learners import ppo
 from garl.runs import load_checkpoint, open_run, save_checkpoint
 from garl.systems import garl as system
-from garl.systems.garl import Config, describe, load_agent, load_config, pixel_statistics, train
+from garl.systems.garl import Config, load_agent, load_config, train
+from garl.track import describe
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
     """A run's records without what the clock decides."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: x for name, x in record.items() if not name.startswith("seconds")} for record in records]
+    return [{name: x for name, x in record.items() if not name.startswith(("seconds", "speed"))} for record in records]
 
 
 def pictures(run: Path) -> dict[str, bytes]:
@@ -93,16 +95,36 @@ def test_another_seed_is_another_run(tiny_config: Config, tiny_run: Path, tmp_pa
 # What a run writes.
 
 
-def test_metrics_hold_the_documented_figures(tiny_run: Path) -> None:
-    every_cycle = {
-        *("cycle", "episodes", "steps", "learning_rate"),
-        *(f"ppo/{name}" for name in ("policy_loss", "value_loss", "entropy", "kl", "clipped", "gradient_norm")),
-        *(f"d/{name}" for name in ("loss", "real", "fake", "penalty", "separation", "frame_0", "frame_1", "frame_2")),
-        *("reward/mean", "reward/std", "advantage/std", "pixels/mean_gap", "pixels/std_gap"),
-    }
+TABLE = Path(__file__).parents[2] / "docs" / "runs.md"
+
+
+def documented(dimensions: list[str]) -> list[re.Pattern[str]]:
+    """The names in the table of docs/runs.md, with what its capitals stand for."""
+    table = [line for line in TABLE.read_text().split("## Metrics")[1].splitlines() if line.startswith("| `")]
+    names = [re.escape(name) for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    part, dimension = r"(policy|adversary)\.[a-z0-9_.]+", f"({'|'.join(dimensions)})"
+    filled = [re.sub(r"_[TPC](?=_|$)", "_NUMBER", name) for name in names]
+    meanings = {"NUMBER": r"\d+", "PART": part, "DIMENSION": dimension}
+    return [re.compile(re.sub("[A-Z]+", lambda found: meanings[found[0]], name)) for name in filled]
+
+
+def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
+    tiny_config: Config, tiny_run: Path, stateful_run: Path, tmp_path: Path
+) -> None:
+    train(changed(tiny_config, learner="a2c", adversary={"r1": 0.1}), tmp_path)
+    runs = (tiny_run, stateful_run, tmp_path)
+    records = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
+    written = set().union(*records)
+    patterns = documented([d.name for d in system.make_env(tiny_config, 1).action_spec])
+    assert [name for name in sorted(written) if not any(p.fullmatch(name) for p in patterns)] == []
+    assert [p.pattern for p in patterns if not any(p.fullmatch(name) for name in written)] == []
+
+
+def test_the_records_of_a_run(tiny_run: Path) -> None:
     records = metrics(tiny_run)
-    assert [set(record) - every_cycle for record in records] == [set(), {"frechet"}, set(), {"frechet"}]
-    assert all(every_cycle <= set(record) for record in records)
+    looked_closer = {"frechet", "d/accuracy_real", "d/accuracy_fake", "d/overlap"}
+    for record, closer in zip(records, (False, True, False, True), strict=True):
+        assert looked_closer & set(record) == (looked_closer if closer else set())
     assert [(record["cycle"], record["episodes"], record["steps"]) for record in records] == [
         (1, 8, 16),
         (2, 16, 32),
@@ -110,32 +132,23 @@ def test_metrics_hold_the_documented_figures(tiny_run: Path) -> None:
         (4, 32, 64),
     ]
     for record in records:
+        assert all(math.isfinite(value) for value in record.values())
         assert record["d/separation"] == pytest.approx(record["d/real"] - record["d/fake"], abs=1e-6)
-    seconds = [json.loads(line)["seconds"] for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
-    assert 0 < seconds[0] < seconds[1] < seconds[2] < seconds[3]
+        assert record["entropy/mean"] == pytest.approx((record["entropy/stroke_1"] + record["entropy/stroke_2"]) / 2)
+        assert record["entropy/share"] == pytest.approx(record["entropy/mean"] / (3 * math.log(64) + math.log(4)))
+        assert record["step/policy.head.decoders.0"] > 0
+    lines = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    assert 0 < lines[0]["seconds"] < lines[1]["seconds"] < lines[2]["seconds"] < lines[3]["seconds"]
+    parts = ("collect", "score", "learner", "adversary", "figures")
+    assert all(sum(line[f"seconds/{part}"] for part in parts) <= line["seconds/cycle"] for line in lines)
     written = {f"{kind}-000000{cycle}.png" for kind in ("samples", "mean") for cycle in (2, 4)}
     assert set(pictures(tiny_run)) == written | {"samples.png"}
 
 
-def test_describe_by_hand() -> None:
-    score = torch.tensor([[1.0, 1.0, 4.0], [3.0, 5.0, 7.0]])  # means 2 and 5, spread of the last 2
-    rewards, advantage = torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[-1.0, 0.0, 1.0]])
-    assert describe(score, rewards, advantage) == pytest.approx(
-        {
-            "reward/mean": 3.0,
-            "reward/std": torch.tensor([1.0, 2.0, 6.0]).std().item(),
-            "advantage/std": 1.0,
-            "d/frame_0": -1.5,
-            "d/frame_1": 0.0,
-        },
-        abs=1e-6,
-    )
-
-
-def test_pixel_statistics_by_hand() -> None:
-    canvases = torch.tensor([[[[0, 51]], [[102, 255]]]], dtype=torch.uint8)
-    # 0, 0.2, 0.4, 1: mean 0.4, squared deviations 0.16 + 0.04 + 0 + 0.36 over 3
-    assert pixel_statistics(canvases) == pytest.approx((0.4, (0.56 / 3) ** 0.5), abs=1e-6)
+def test_the_default_run_of_the_thesis_watches_more_than_100_figures(tiny_config: Config, tmp_path: Path) -> None:
+    config = changed(tiny_config, strokes=64, envs=2, steps=None, episodes=2)
+    train(config, tmp_path)
+    assert len(metrics(tmp_path)[0]) > 100
 
 
 def test_the_kept_agent_has_the_averaged_weights(
@@ -177,7 +190,8 @@ def test_resume_after_a_smaller_budget(tiny_config: Config, tiny_run: Path, tmp_
 @pytest.fixture(scope="module")
 def stateful_config(tiny_config: Config) -> Config:
     """Everything that has a state: Adam, dropout's random numbers, a reservoir, a schedule, jitter, averaged weights,
-    power iterations, running statistics, and weights that do not lie in memory in the order of their dimensions."""
+    power iterations, running statistics, a penalty and a bonus that adapt, and weights that do not lie in memory in the
+    order of their dimensions."""
     return changed(
         tiny_config,
         steps=None,
@@ -192,7 +206,8 @@ def stateful_config(tiny_config: Config) -> Config:
             "memory_priority": "uniform",
             "network": {"channels": 2, "dropout": 0.5, "norm": "batch"},
         },
-        ppo={"optimizer": "adam"},
+        advantage={"estimator": "n_step", "normalize": "return"},
+        ppo={"optimizer": "adam", "penalty": "kl", "entropy_target": 0.5},
     )
 
 
@@ -201,6 +216,9 @@ def stateful_run(stateful_config: Config, tmp_path_factory: pytest.TempPathFacto
     """The folder of a finished run of `stateful_config`, 7 cycles, checkpoints after every second."""
     folder = tmp_path_factory.mktemp("runs") / "stateful"
     train(stateful_config, folder)
+    tensors, _ = load_checkpoint(folder)
+    assert {"weights.kl", "weights.adapted", "scale.moments"} <= tensors.keys()
+    assert tensors["weights.kl"] != 1
     return folder
 
 
@@ -344,6 +362,30 @@ def test_a_checkpoint_of_other_sizes_is_refused(tiny_config: Config, tiny_run: P
         load_agent(tmp_path, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("brush", "the brush in .*: a brush must be a mapping of name"),
+        ("data", "does not fit its config"),
+        ("cycle", "does not fit its config"),
+        ("seconds", "does not fit its config"),
+        ("no number", "does not fit its config"),
+    ],
+)
+def test_a_strangers_run_is_not_gone_on_with(
+    tiny_config: Config, tiny_run: Path, tmp_path: Path, change: str, message: str
+) -> None:
+    tensors, meta = load_checkpoint(tiny_run)
+    if change == "no number":
+        meta["cycle"] = ["2"]
+    else:
+        del meta[change]
+    save_checkpoint(tmp_path, tensors, meta)
+    (tmp_path / "config.json").write_bytes((tiny_run / "config.json").read_bytes())
+    with pytest.raises(GarlError, match=message):
+        train(changed(tiny_config, steps=80), tmp_path, resume=True)
+
+
 @pytest.mark.parametrize("name", ["channels", "blocks", "features", "location_channels", "location_blocks", "noise"])
 def test_a_config_cannot_ask_for_weights_that_its_checkpoint_lacks(tiny_run: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes((tiny_run / "checkpoint.safetensors").read_bytes())
@@ -439,15 +481,21 @@ def test_a_budget_in_minutes_ends_with_the_first_cycle_beyond_it(tiny_config: Co
     assert load_checkpoint(tmp_path)[1]["cycle"] == len(seconds)
 
 
+@pytest.mark.parametrize("anneal_entropy", [True, False])
 @pytest.mark.parametrize(("anneal", "shares"), [(True, [1.0, 0.75, 0.5, 0.25]), (False, [1.0] * 4)])
 def test_annealing_reaches_both_learning_rates_and_the_entropy(
-    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anneal: bool, shares: list[float]
+    tiny_config: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    anneal: bool,
+    shares: list[float],
+    anneal_entropy: bool,
 ) -> None:
     policy_rates, entropies, adversary_rates = [], [], []
 
     def update(policy: Any, optimizer: torch.optim.Optimizer, *arguments: Any) -> dict[str, Tensor]:
         policy_rates.append(optimizer.param_groups[0]["lr"])
-        entropies.append(arguments[-1])
+        entropies.append(arguments[-1].entropy)
         return learn(policy, optimizer, *arguments)
 
     def judge(self: Adversary, *arguments: Any) -> dict[str, Tensor]:
@@ -457,10 +505,10 @@ def test_annealing_reaches_both_learning_rates_and_the_entropy(
     learn, tell_apart = ppo.update, Adversary.update
     monkeypatch.setattr(ppo, "update", update)
     monkeypatch.setattr(Adversary, "update", judge)
-    config = changed(tiny_config, anneal=anneal, adversary={"learning_rate": 3e-4})
+    config = changed(tiny_config, anneal=anneal, anneal_entropy=anneal_entropy, adversary={"learning_rate": 3e-4})
     train(config, tmp_path)
     assert policy_rates == pytest.approx([1e-3 * share for share in shares])
-    assert entropies == pytest.approx([0.01 * share for share in shares])
+    assert entropies == pytest.approx([0.01 * (share if anneal_entropy else 1.0) for share in shares])
     assert adversary_rates == pytest.approx([3e-4 * share for share in shares for _ in range(2)])  # updates=2
 
 
@@ -530,7 +578,7 @@ def test_divergence_stops_with_the_name_of_what_broke(
         "adversary weight": r"adversary\.layers\.0\.bias",
     }[damage]
     with pytest.raises(GarlError, match=f"diverged: {named} is not finite in cycle 3"):
-        train(changed(tiny_config, checkpoint_every=1), tmp_path)
+        train(changed(tiny_config, checkpoint_every=1, picture_every=100), tmp_path)
     assert [record["cycle"] for record in metrics(tmp_path)] == [1, 2]
     tensors, meta = load_checkpoint(tmp_path)
     assert meta["cycle"] == 2
@@ -622,7 +670,7 @@ def test_a_full_disk_leaves_a_run_to_go_on_with(
     def filling(*arguments: Tensor) -> dict[str, float]:
         cycles.append(1)
         if len(cycles) == 3:  # of the files written from here on, only the checkpoint is larger
-            resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
         return describe(*arguments)
 
     cycles: list[int] = []

@@ -84,11 +84,23 @@ def test_what_waits_is_seen(wait: Any) -> None:
     assert waits.total() >= 1
 
 
+ADAPTING = {
+    "ppo.penalty": "kl",
+    "ppo.entropy_target": 0.5,
+    "ppo.batch_size": 8,
+    "advantage.estimator": "n_step",
+    "advantage.normalize": "return",
+}
+CHOICES = {"paint.brushes": ("ink", "splatter"), "paint.pressure": True, "paint.pen": True}
+
+
 @pytest.mark.parametrize(
-    "choices", [{}, {"brushes": ("ink", "splatter"), "pressure": True, "pen": True}], ids=["default", "every choice"]
+    "changes",
+    [{}, {"learner": "a2c"}, ADAPTING, CHOICES],
+    ids=["default", "a2c", "all that adapts", "every choice"],
 )
 def test_a_cycle_waits_once(
-    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choices: dict[str, Any]
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     waits: Counter[str] = Counter()
     cycles: list[Counter[str]] = []
@@ -113,8 +125,7 @@ def test_a_cycle_waits_once(
     monkeypatch.setattr(system, "collect", begin)
     monkeypatch.setattr(Images, "batch", pictures)
     monkeypatch.setattr(system.Progress, "show", end)
-    paint = tiny_config.paint.model_copy(update=choices)
-    train(tiny_config.model_copy(update={"picture_every": 100, "checkpoint_every": 100, "paint": paint}), tmp_path)
+    train(tiny_config.changed({"picture_every": 100, "checkpoint_every": 100} | changes), tmp_path)
     assert len(cycles) == 4
     for seen in cycles:
         del seen["average.update_parameters(policy)"]  # its counter is on the CPU: docs/gpu.md
