@@ -38,10 +38,14 @@ class State:
     seconds: float = 0.0
     roll_backs: int = 0
 
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """Every network, by name."""
+        return {"policy": self.policy, "average": self.average, **self.adversary.modules()}
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor, by name."""
-        parts = {"policy": self.policy, "average": self.average, "adversary": self.adversary.network}
-        tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
+        parts = self.modules().items()
+        tensors = {f"{name}.{key}": value for name, part in parts for key, value in part.state_dict().items()}
         tensors |= {f"memory.{key}": value for key, value in self.memory.state_dict().items()}
         tensors |= flatten("policy_optimizer", self.optimizer)
         tensors |= flatten("adversary_optimizer", self.adversary.optimizer)
@@ -65,9 +69,8 @@ class State:
             raise GarlError(misfit(folder)) from error
 
     def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any], folder: Path) -> None:
-        for prefix, module in (("policy.", self.policy), ("average.", self.average)):
-            restore_module(module, prefix, tensors, folder)
-        restore_module(self.adversary.network, "adversary.", tensors, folder)
+        for name, module in self.modules().items():
+            restore_module(module, f"{name}.", tensors, folder)
         unflatten("policy_optimizer", tensors, self.optimizer)
         unflatten("adversary_optimizer", tensors, self.adversary.optimizer)
         device = self.sampler.device

@@ -26,6 +26,7 @@ def observe(n: int = 4, seed: int = 0) -> Observation:
         noise=torch.randn(n, 3, generator=generator),
         last_action=torch.stack([torch.randint(0, d.n, (n,), generator=generator) for d in SPEC], 1),
         step=torch.randint(0, 7, (n,), generator=generator),
+        condition=torch.randint(0, 3, (n,), generator=generator),
     )
 
 
