@@ -225,3 +225,22 @@ def test_frames_are_stacked_with_the_newest_first() -> None:
     for t in range(4):
         expected = np.concatenate([pictures[t], pictures[max(t - 1, 0)], pictures[max(t - 2, 0)]], 1)
         np.testing.assert_array_equal(rollout.observation.canvas[t].numpy(), expected)
+
+
+@pytest.mark.parametrize("place", ["extractor", "head"])
+@pytest.mark.parametrize("separate", [False, True])
+@torch.no_grad()
+def test_policy_and_critic_are_told_the_class(place: str, separate: bool) -> None:
+    torch.manual_seed(1)
+    config = SMALL.model_copy(update={"embed_condition": place, "value_separate": separate})
+    policy = ActorCritic(SPEC, CANVAS, config, steps=7, classes=3)
+    for decoder in policy.head.decoders:
+        torch.nn.init.orthogonal_((decoder.up[-1] if hasattr(decoder, "up") else decoder).weight)
+    observation = observe()
+    action = observation.last_action
+    of_class = [policy(observation._replace(condition=torch.full((4,), c)), action) for c in range(3)]
+    assert (of_class[0].log_prob - of_class[1].log_prob).abs().min() > 1e-4
+    assert (of_class[0].value - of_class[2].value).abs().min() > 1e-4
+    mixed = policy(observation._replace(condition=torch.tensor([0, 2, 1, 0])), action)
+    picked = torch.stack([of_class[c].value[i] for i, c in enumerate([0, 2, 1, 0])])
+    torch.testing.assert_close(mixed.value, picked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from garl import cli
 from garl.errors import GarlError
 from garl.export.picture import save_png
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, save_checkpoint
 from garl.sample import asked_for, measure, paint
 from garl.systems.garl import Config, load_agent, train
 
@@ -32,6 +33,16 @@ def changed(config: Config, adversary: dict[str, object], **values: object) -> C
     settings = config.model_dump() | values
     settings["adversary"] = settings["adversary"] | adversary
     return Config(**settings)
+
+
+def decided(run: Path) -> Path:
+    """The run with an agent whose strokes follow from what it sees: a fresh one's hardly do."""
+    tensors, meta = load_checkpoint(run)
+    for name, weight in tensors.items():
+        if name.startswith("average.module.head.decoders."):
+            weight *= 20.0 if ".up." in name else 500.0
+    save_checkpoint(run, tensors, meta)
+    return run
 
 
 @pytest.mark.parametrize(
@@ -114,7 +125,7 @@ def test_resuming_everything_that_has_a_state(tiny_config: Config, tmp_path: Pat
 def test_paintings_of_a_class(tiny_config: Config, tmp_path: Path, place: str, separate: bool) -> None:
     policy = tiny_config.policy.model_dump() | {"embed_condition": place, "value_separate": separate}
     train(changed(tiny_config, {}, label=None, condition="label", policy=policy, steps=32), tmp_path)
-    agent = load_agent(tmp_path, "cpu")
+    agent = load_agent(decided(tmp_path), "cpu")
     assert agent.classes == tuple("0123456789")
     assert asked_for(agent, 12).tolist() == [*range(10), 0, 1]
     threes, fours = (paint(agent, 12, 1, name) for name in ("3", "4"))
@@ -131,7 +142,7 @@ def test_evaluation_counts_what_was_asked_for(tiny_config: Config, tmp_path: Pat
     record = measure(agent, 40)
     assert len(record["met_by_class"]) == 10
     assert record["met"] == pytest.approx(np.mean(record["met_by_class"]))  # each class was asked for 4 times
-    only = measure(agent.__class__(agent.config.model_copy(update={"label": 7}), *list(vars(agent).values())[1:]), 40)
+    only = measure(replace(agent, config=agent.config.model_copy(update={"label": 7})), 40)
     assert only["met_by_class"] == [only["met"]] == [only["recognised"]]
 
 
@@ -143,7 +154,8 @@ def test_the_command_line_asks_for_a_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train(changed(tiny_config, {}, label=None, condition="label", steps=16), tmp_path / "run")
-    for words in ("--class 3", "--class 4", ""):
+    decided(tmp_path / "run")
+    for words in ("--class 3", "--class 4"):
         out = tmp_path / f"{words[-1:]}.npz"
         monkeypatch.setattr("sys.argv", f"garl sample {tmp_path / 'run'} --out {out} --n 6 {words}".split())
         cli.main()
@@ -171,7 +183,7 @@ def test_folders_are_classes(tiny_config: Config, tmp_path: Path) -> None:
         for i in range(3):
             save_png(tmp_path / "pets" / kind / f"{i}.png", np.full((28, 28), value + i, np.uint8))
     train(changed(tiny_config, {}, data=str(tmp_path / "pets"), label=None, condition="label"), tmp_path / "run")
-    agent = load_agent(tmp_path / "run", "cpu")
+    agent = load_agent(decided(tmp_path / "run"), "cpu")
     assert agent.classes == ("cat", "dog")
     assert (paint(agent, 6, 1, "cat").final != paint(agent, 6, 1, "dog").final).any()
 
@@ -184,8 +196,6 @@ def test_contradictions_are_named(tiny_config: Config) -> None:
 
 
 def test_classes_of_a_stranger_are_checked(tiny_config: Config, tiny_run: Path, tmp_path: Path) -> None:
-    from garl.runs import save_checkpoint
-
     tensors, meta = load_checkpoint(tiny_run)
     (tmp_path / "config.json").write_bytes((tiny_run / "config.json").read_bytes())
     for classes, message in ((3, "not a list of names"), (["a"] * 5, r"does not fit its config\.json")):

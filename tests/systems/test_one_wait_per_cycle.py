@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -84,20 +83,51 @@ def test_what_waits_is_seen(wait: Any) -> None:
     assert waits.total() >= 1
 
 
-def test_a_cycle_waits_once(tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+EVERY_OPTION = {
+    "condition": "label",
+    "label": None,
+    "adversary": {
+        "optimizer": "optimistic_adam",
+        "networks": 2,
+        "batch_size": 4,
+        "updates": 2,
+        "average": 0.9,
+        "stay_close": 0.1,
+        "l2_penalty": 1e-3,
+        "penalised": "any",
+        "loss": "relativistic",
+        "memory_priority": "mixed",
+        "network": {"channels": 2, "attention": 1},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        EVERY_OPTION,
+        {"adversary": {"intermediate": "mixed", "updates": 1}},
+        {"adversary": {"intermediate": "weighted", "updates": 1}},
+    ],
+    ids=["default", "every", "mixed", "weighted"],
+)
+def test_a_cycle_waits_once(
+    tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
     waits: Counter[str] = Counter()
     cycles: list[Counter[str]] = []
     watch = ExitStack()
-    collect, batch, show = system.collect, Images.batch, system.Progress.show
+    collect, draw, show = system.collect, Images._draw, system.Progress.show
 
     def begin(*arguments: Any) -> Any:
         watch.enter_context(Calls(waits))
         watch.enter_context(Kernels(waits))
         return collect(*arguments)
 
-    def pictures(*arguments: Any) -> Tensor:
+    def pictures(*arguments: Any) -> Any:
         with torch._C.DisableTorchFunction():  # all is on the CPU there: nothing waits
-            return batch(*arguments)
+            return draw(*arguments)
 
     def end(*arguments: Any) -> None:
         watch.close()
@@ -106,11 +136,14 @@ def test_a_cycle_waits_once(tiny_config: Config, tmp_path: Path, monkeypatch: py
         show(*arguments)
 
     monkeypatch.setattr(system, "collect", begin)
-    monkeypatch.setattr(Images, "batch", pictures)
+    monkeypatch.setattr(Images, "_draw", pictures)
     monkeypatch.setattr(system.Progress, "show", end)
-    train(tiny_config.model_copy(update={"picture_every": 100, "checkpoint_every": 100}), tmp_path)
+    settings = tiny_config.model_dump() | {"picture_every": 100, "checkpoint_every": 100} | options
+    train(Config(**settings), tmp_path)
     assert len(cycles) == 4
     for seen in cycles:
         del seen["average.update_parameters(policy)"]  # its counter is on the CPU: docs/gpu.md
+        del seen["self.average.update_parameters(self.network)"]  # and so are this one's and Adam's
+        del seen["loss = super().step(closure)"]
         assert seen.total() == 1, seen
         assert "figures" in next(iter(seen))
