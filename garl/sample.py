@@ -135,8 +135,7 @@ def measure(agent: Agent, n: int, seed: int = 0, split: str = "test", judge: Pat
     paintings = paint(replace(agent, config=config.model_copy(update={"invert": False})), n, seed, name)
     label = config.label if isinstance(config.label, int) and not real.label_names else None
     asked = asked_for(agent, n, name)
-    if asked is not None and not real.label_names and all(name.isdecimal() for name in agent.classes):
-        asked = np.array([int(name) for name in agent.classes])[asked]  # the digit that each was to show
-    else:
-        asked = None
+    if asked is not None:  # the digit that each was to show, if classes are digits
+        digits = not real.label_names and all(each.isdecimal() for each in agent.classes)
+        asked = np.array([int(each) for each in agent.classes])[asked] if digits else None
     return evaluate(paintings.final, real.array, label=label, asked=asked, floor=floor, judge=network)

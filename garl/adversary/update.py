@@ -8,7 +8,6 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from garl.adversary.discriminator import Committee, Discriminator, DiscriminatorConfig
 from garl.adversary.losses import (
@@ -109,9 +108,7 @@ class Adversary:
         else:
             adam = OptimisticAdam if config.optimizer == "optimistic_adam" else torch.optim.Adam
             self.optimizer = adam(parameters, rate, betas=(0.5, 0.99), weight_decay=decay)
-        self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.average)) if config.average else None
-        )
+        self.average = copy.deepcopy(self.network).eval() if config.average else None
         self.previous = copy.deepcopy(self.network).eval() if config.stay_close else None
 
     def modules(self) -> dict[str, nn.Module]:
@@ -165,7 +162,12 @@ class Adversary:
                 for parameter in self.network.parameters():
                     parameter.clamp_(-self.config.weight_clip, self.config.weight_clip)
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            # Not torch's AveragedModel, which lets a GPU be waited for at each step.
+            with torch.no_grad():
+                for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    mean.lerp_(now, 1.0 - self.config.average)
+                for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                    kept.copy_(new)
         metrics = {name: torch.stack([figures[name] for _, figures in results]).mean() for name in results[0][1]}
         metrics["d/separation"] = metrics["d/real"] - metrics["d/fake"]
         return metrics

@@ -195,16 +195,14 @@ def test_scores_come_from_averaged_weights() -> None:
     network = DiscriminatorConfig(channels=2, spectral_norm=False)
     adversary = Adversary(CANVAS, AdversaryConfig(network=network, average=0.75, learning_rate=3e-3))
     generator, images = torch.Generator().manual_seed(0), squares(6, 200, 3)
-    weights = []
+    expected = {name: value.clone() for name, value in adversary.network.state_dict().items()}
     for i in range(3):
         adversary.update(squares(4, 255, 2 * i), squares(4, 0, 2 * i + 1), generator)
-        weights.append({name: value.clone() for name, value in adversary.network.state_dict().items()})
-    expected = {
-        name: 0.75 * (0.75 * a + 0.25 * weights[1][name]) + 0.25 * weights[2][name] for name, a in weights[0].items()
-    }
+        last = adversary.network.state_dict()
+        expected = {name: 0.75 * value + 0.25 * last[name] for name, value in expected.items()}
     scored = adversary.score(images)
     plain = Adversary(CANVAS, AdversaryConfig(network=network))
-    plain.network.load_state_dict(weights[2])
+    plain.network.load_state_dict(last)
     assert (plain.score(images) - scored).abs().max() > 1e-3
     plain.network.load_state_dict(expected)
     torch.testing.assert_close(plain.score(images), scored, rtol=1e-4, atol=1e-5)
