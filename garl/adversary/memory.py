@@ -29,19 +29,26 @@ def fakes_of(rollout: Rollout, intermediate: Intermediate, generator: torch.Gene
     """What the discriminator learns to reject of an episode (thesis §7.4.4), in one batch.
 
     "none": the B finished paintings. "all", "weighted": every canvas C_1 … C_T. "mixed": the finished ones, and one
-    unfinished canvas C_1 … C_{T−1} of each painting, drawn at random; the others are discarded.
+    unfinished canvas C_1 … C_{T−1} of each painting, drawn at random; the others are discarded. More than the finished
+    ones come shuffled, so that a memory too small for all keeps no step rather than another.
     """
     strokes, batch = rollout.log_prob.shape
     device, condition = rollout.canvases.device, rollout.observation.condition  # (T, B)
     if intermediate in ("all", "weighted"):
         step = torch.arange(1, strokes + 1, device=device)[:, None].expand(-1, batch)
-        return Fakes(rollout.canvases[1:].flatten(0, 1), step.flatten(), condition.flatten())
+        fakes = Fakes(rollout.canvases[1:].flatten(0, 1), step.flatten(), condition.flatten())
+        return fakes.at(_shuffled(strokes * batch, generator, device))
     finished = Fakes(rollout.final, torch.full((batch,), strokes, device=device), condition[0])
     if intermediate == "none":
         return finished
     step = torch.randint(1, strokes, (batch,), generator=generator).to(device, non_blocking=True)
     unfinished = Fakes(rollout.canvases[step, torch.arange(batch, device=device)], step, condition[0])
-    return Fakes(*(torch.cat(fields) for fields in zip(finished, unfinished, strict=True)))
+    fakes = Fakes(*(torch.cat(fields) for fields in zip(finished, unfinished, strict=True)))
+    return fakes.at(_shuffled(2 * batch, generator, device))
+
+
+def _shuffled(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randperm(n, generator=generator).to(device, non_blocking=True)
 
 
 def canvases_of(episodes: int, strokes: int, intermediate: Intermediate) -> int:

@@ -183,3 +183,11 @@ def test_mixed_has_each_unfinished_canvas_equally_often() -> None:
     assert counts[4] == 1200
     assert counts[0] == 0
     assert (counts[1:4] - 400).abs().max() < 66
+
+
+@pytest.mark.parametrize("intermediate", ["all", "mixed"])
+def test_a_memory_too_small_for_an_episode_keeps_every_step(intermediate: str) -> None:
+    generator, memory = torch.Generator().manual_seed(0), FakeMemory(30)
+    fakes = fakes_of(painted(4, 25), intermediate, generator)
+    memory.add(fakes.images, generator, fakes.step)
+    assert set(memory.state_dict()["step"].tolist()) == {1, 2, 3, 4}
