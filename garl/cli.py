@@ -129,12 +129,15 @@ def _resumed(folder: Path, given: Any, arguments: list[str]) -> Any:
 
 
 def sample(arguments: list[str]) -> None:
+    import tyro
+
     def command(
         run: Path,
         /,
         out: Path,
         n: int = 64,
         seed: int = 0,
+        name: Annotated[str | None, tyro.conf.arg(name="class")] = None,
         device: str = "auto",
     ) -> None:
         """Let a trained agent paint.
@@ -144,6 +147,7 @@ def sample(arguments: list[str]) -> None:
             out: File to write: .png grid, .npz arrays, .mp4 or .gif time-lapse, .svg, .json strokes.
             n: Paintings.
             seed: Same seed, same paintings.
+            name: Class to paint, for an agent trained with `--condition label`; by default all in turn.
             device: auto, cpu or cuda.
         """
         from garl.sample import check_ending, paint
@@ -152,7 +156,7 @@ def sample(arguments: list[str]) -> None:
         check_ending(out)
         if n < 1 or seed < 0:
             raise GarlError(f"--n must be at least 1 and --seed at least 0, not {n} and {seed}")
-        for path in paint(load_agent(run, device), n, seed).save(out):
+        for path in paint(load_agent(run, device), n, seed, name).save(out):
             print(path)
 
     _parse(command, "sample", arguments)

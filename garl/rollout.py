@@ -17,10 +17,12 @@ def collect(
     noise: Tensor,
     generator: torch.Generator,
     precision: torch.dtype = torch.float32,
+    condition: Tensor | None = None,
 ) -> Rollout:
     """One episode of T strokes on B canvases; `generator` samples the actions.
 
-    noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke.
+    noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke. condition: (B,) int64, the class that each
+    painting is to show, on the noise's device.
 
     Where the engine paints on the policy's device, nothing leaves it, and nothing waits for it.
     `precision` must be the learner's, or PPO's ratio would not be 1 before its first step.
@@ -29,11 +31,13 @@ def collect(
     batch = env.num_envs
     canvases = [env.begin().to(device)]
     last_action = torch.full((batch, len(env.action_spec)), -1, device=device)
+    asked = torch.full((batch,), -1, device=device) if condition is None else condition
     observations, decisions = [], []
     for t in range(env.strokes):
         stack = [canvases[max(0, t - k)] for k in range(frames)]
         step = torch.full((batch,), t, device=device)
-        observation = Observation(torch.cat(stack, 1), noise[t] if noise.ndim == 3 else noise, last_action, step)
+        drawn = noise[t] if noise.ndim == 3 else noise
+        observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             decision = policy(observation, generator=generator)
         canvases.append(env.paint(decision.action).to(device))

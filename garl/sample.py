@@ -73,18 +73,33 @@ class Paintings:
         return [path]
 
 
-def paint(agent: Agent, n: int, seed: int = 0) -> Paintings:
-    """Let a trained agent paint `n` pictures; the same seed gives the same pictures."""
+def asked_for(agent: Agent, n: int, name: str | None = None) -> np.ndarray | None:
+    """The places in `agent.classes` of what `n` paintings are asked for, (n,) int64: the class called `name`, or all in
+    turn; None for an agent that cannot be asked. Raises GarlError if it does not know the class."""
+    if name is not None and name not in agent.classes:
+        known = ", ".join(agent.classes[:10]) + (", …" if len(agent.classes) > 10 else "")
+        learned = f"give one of {known}" if known else "it was trained without `--condition label`"
+        raise GarlError(f"the agent cannot be asked for class {name!r}: {learned}")
+    if not agent.classes:
+        return None
+    return np.arange(n) % len(agent.classes) if name is None else np.full(n, agent.classes.index(name))
+
+
+def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None) -> Paintings:
+    """Let a trained agent paint `n` pictures of the class called `name`, or of all classes in turn if it knows any; the
+    same seed gives the same pictures."""
     config, policy = agent.config, agent.policy
     device = next(policy.parameters()).device
     precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     env = make_env(config, min(n, BATCH), agent.brushes)
     env.reset(seed=seed)
+    asked = asked_for(agent, n + env.num_envs, name)  # the last batch paints more than are wanted
     finals, films, all_strokes, seeds = [], [], [], []
     for start in range(0, n, env.num_envs):
         noise = draw_noise(config, env.num_envs, generator).to(device)
-        rollout = collect(env, policy, noise, sampler, precision)
+        part = None if asked is None else torch.from_numpy(asked[start : start + env.num_envs]).to(device)
+        rollout = collect(env, policy, noise, sampler, precision, part)
         finals.append(rollout.final.cpu())
         all_strokes.append(rollout.strokes.transpose(0, 1))
         seeds.append(rollout.seeds)
@@ -116,6 +131,11 @@ def measure(agent: Agent, n: int, seed: int = 0, split: str = "test", judge: Pat
     real = load_images(config, split)
     floor = load_images(config).batch(n, torch.Generator().manual_seed(seed))
     # The judge sees light ink on a dark ground: what the agent paints before an inverted set is turned back.
-    paintings = paint(replace(agent, config=config.model_copy(update={"invert": False})), n, seed)
+    name = None if config.label is None or not agent.classes else str(config.label)
+    paintings = paint(replace(agent, config=config.model_copy(update={"invert": False})), n, seed, name)
     label = config.label if isinstance(config.label, int) and not real.label_names else None
-    return evaluate(paintings.final, real.array, label=label, floor=floor, judge=network)
+    asked = asked_for(agent, n, name)
+    if asked is not None:  # the digit that each was to show, if classes are digits
+        digits = not real.label_names and all(each.isdecimal() for each in agent.classes)
+        asked = np.array([int(each) for each in agent.classes])[asked] if digits else None
+    return evaluate(paintings.final, real.array, label=label, asked=asked, floor=floor, judge=network)

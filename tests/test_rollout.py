@@ -45,6 +45,7 @@ def test_shapes_are_time_major() -> None:
         "observation.noise": ((STEPS, BATCH, NOISE), torch.float32),
         "observation.last_action": ((STEPS, BATCH, d), torch.int64),
         "observation.step": ((STEPS, BATCH), torch.int64),
+        "observation.condition": ((STEPS, BATCH), torch.int64),
         "action": ((STEPS, BATCH, d), torch.int64),
         "log_prob": ((STEPS, BATCH), torch.float32),
         "value": ((STEPS, BATCH), torch.float32),

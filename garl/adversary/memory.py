@@ -2,33 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from garl.types import Rollout
+
+Priority = Literal["recent", "uniform", "mixed"]
+Intermediate = Literal["none", "all", "mixed", "weighted"]
+
+
+class Fakes(NamedTuple):
+    """Canvases that a policy painted."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    step: Tensor  # (N,) int64, strokes on each
+    condition: Tensor  # (N,) int64, the class that each was to show; −1: none
+
+    def at(self, index: Tensor) -> Fakes:
+        return Fakes(*(field[index] for field in self))
+
+
+def fakes_of(rollout: Rollout, intermediate: Intermediate, generator: torch.Generator) -> Fakes:
+    """What the discriminator learns to reject of an episode (thesis §7.4.4), in one batch.
+
+    "none": the B finished paintings. "all", "weighted": every canvas C_1 … C_T. "mixed": the finished ones, and one
+    unfinished canvas C_1 … C_{T−1} of each painting, drawn at random; the others are discarded. More than the finished
+    ones come shuffled, so that a memory too small for all keeps no step rather than another.
+    """
+    strokes, batch = rollout.log_prob.shape
+    device, condition = rollout.canvases.device, rollout.observation.condition  # (T, B)
+    if intermediate in ("all", "weighted"):
+        step = torch.arange(1, strokes + 1, device=device)[:, None].expand(-1, batch)
+        fakes = Fakes(rollout.canvases[1:].flatten(0, 1), step.flatten(), condition.flatten())
+        return fakes.at(_shuffled(strokes * batch, generator, device))
+    finished = Fakes(rollout.final, torch.full((batch,), strokes, device=device), condition[0])
+    if intermediate == "none":
+        return finished
+    step = torch.randint(1, strokes, (batch,), generator=generator).to(device, non_blocking=True)
+    unfinished = Fakes(rollout.canvases[step, torch.arange(batch, device=device)], step, condition[0])
+    fakes = Fakes(*(torch.cat(fields) for fields in zip(finished, unfinished, strict=True)))
+    return fakes.at(_shuffled(2 * batch, generator, device))
+
+
+def _shuffled(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randperm(n, generator=generator).to(device, non_blocking=True)
+
+
+def canvases_of(episodes: int, strokes: int, intermediate: Intermediate) -> int:
+    """How many canvases `fakes_of` takes from so many episodes."""
+    return episodes * {"none": 1, "mixed": 2, "all": strokes, "weighted": strokes}[intermediate]
+
 
 class FakeMemory:
-    """The last `capacity` paintings, uint8 (N, C, H, W); sampled uniformly, or the most recent ones only.
+    """At most `capacity` canvases, sampled uniformly.
 
-    `priority="recent"`: batches come from the newest `capacity` paintings ever added (a ring). `"uniform"`:
-    each painting ever added is kept with equal probability (reservoir sampling, Vitter 1985).
+    `priority="recent"`: the newest `capacity` ever added (a ring). `"uniform"`: each canvas ever added is kept with
+    equal probability (reservoir sampling, Vitter 1985). `"mixed"`: half of a batch comes from such a reservoir, half
+    from what was added last.
     """
 
-    def __init__(self, capacity: int, priority: Literal["recent", "uniform"] = "recent") -> None:
+    def __init__(self, capacity: int, priority: Priority = "recent") -> None:
         self.capacity, self.priority = capacity, priority
-        self.images: Tensor | None = None  # (capacity, C, H, W), allocated when the first painting comes
+        self.kept: Fakes | None = None  # each field (capacity, …), allocated when the first painting comes
+        self.newest: Fakes | None = None  # what "mixed" added last: no state, as each cycle adds before it samples
         self.seen = 0
 
     def __len__(self) -> int:
         return min(self.seen, self.capacity)
 
-    def add(self, paintings: Tensor, generator: torch.Generator) -> None:
-        """Take in finished paintings (N, C, H, W) uint8."""
+    def add(
+        self, paintings: Tensor, generator: torch.Generator, step: Tensor | None = None, condition: Tensor | None = None
+    ) -> None:
+        """Take in canvases (N, C, H, W) uint8, with the strokes on each and the class asked for, (N,) int64."""
         assert paintings.dtype == torch.uint8, "canvases at rest are uint8"
-        if self.images is None:
-            self.images = paintings.new_zeros((self.capacity, *paintings.shape[1:]))
+        unknown = torch.full((len(paintings),), -1, device=paintings.device)
+        fakes = Fakes(paintings, unknown if step is None else step, unknown if condition is None else condition)
+        if self.kept is None:
+            self.kept = self._room(fakes)
         order = torch.arange(self.seen, self.seen + len(paintings))
         if self.priority == "recent":
             slots = order % self.capacity
@@ -38,27 +91,46 @@ class FakeMemory:
         # Where a slot is drawn twice, the later painting stays.
         where, from_the_end = np.unique(slots.numpy()[::-1], return_index=True)
         kept = where < self.capacity
-        source = len(paintings) - 1 - from_the_end[kept]
-        self.images[self._index(where[kept])] = paintings[self._index(source)]
+        target, source = self._index(where[kept]), self._index(len(paintings) - 1 - from_the_end[kept])
+        for room, field in zip(self.kept, fakes, strict=True):
+            room[target] = field[source]
+        self.newest = fakes if self.priority == "mixed" else None
         self.seen += len(paintings)
 
+    def sample(self, n: int, generator: torch.Generator) -> Fakes:
+        """`n` canvases with what is known of them, uniform with replacement over what is kept."""
+        assert self.kept is not None, "the memory is empty"
+        new = n // 2 if self.newest is not None else 0
+        sampled = self.kept.at(self._index(torch.randint(len(self), (n - new,), generator=generator).numpy()))
+        if self.newest is None:
+            return sampled
+        index = torch.randint(len(self.newest.step), (new,), generator=generator).numpy()
+        return Fakes(*(torch.cat(pair) for pair in zip(self.newest.at(self._index(index)), sampled, strict=True)))
+
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, C, H, W) uint8, uniform with replacement over what is kept."""
-        assert self.images is not None, "the memory is empty"
-        return self.images[self._index(torch.randint(len(self), (n,), generator=generator).numpy())]
+        """The images alone of a sample, (n, C, H, W) uint8."""
+        return self.sample(n, generator).images
+
+    def _room(self, fakes: Fakes) -> Fakes:
+        """Zeros for `capacity` canvases like these."""
+        return Fakes(*(field.new_zeros((self.capacity, *field.shape[1:])) for field in fakes))
 
     def _index(self, numbers: np.ndarray) -> Tensor:
         """Numbers drawn on the CPU, where the paintings are; a GPU is not waited for."""
-        assert self.images is not None
-        return torch.from_numpy(numbers).to(self.images.device, non_blocking=True)
+        assert self.kept is not None
+        return torch.from_numpy(numbers).to(self.kept.images.device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Tensor]:
-        images = self.images[: len(self)] if self.images is not None else torch.empty(0, dtype=torch.uint8)
-        return {"images": images, "seen": torch.tensor(self.seen)}
+        nothing = torch.empty(0, dtype=torch.uint8)
+        fields = Fakes(*(field[: len(self)] for field in self.kept)) if self.kept else Fakes(nothing, nothing, nothing)
+        return {**fields._asdict(), "seen": torch.tensor(self.seen)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.seen = int(state["seen"])
         if self.seen:
             images = state["images"]
-            self.images = images.new_zeros((self.capacity, *images.shape[1:]))
-            self.images[: len(images)] = images
+            unknown = torch.full((len(images),), -1, device=images.device)  # in checkpoints of older versions
+            fakes = Fakes(images, state.get("step", unknown), state.get("condition", unknown))
+            self.kept = self._room(fakes)
+            for room, field in zip(self.kept, fakes, strict=True):
+                room[: len(images)] = field

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from garl.adversary.discriminator import Discriminator, DiscriminatorConfig
-from garl.adversary.losses import gradient_norm_real, gradient_penalty, minimax, wasserstein
+from garl.adversary.discriminator import Committee, Discriminator, DiscriminatorConfig
+from garl.adversary.losses import (
+    gradient_norm_real,
+    gradient_penalty,
+    hinge,
+    least_squares,
+    minimax,
+    relativistic,
+    stay_close,
+    wasserstein,
+)
+from garl.adversary.memory import Intermediate, Priority
+from garl.adversary.optimistic import OptimisticAdam
 from garl.errors import GarlError
 from garl.settings import Settings
 
@@ -17,34 +29,53 @@ from garl.settings import Settings
 class AdversaryConfig(Settings):
     """Loss, optimiser and schedule of the discriminator. The defaults are the thesis's."""
 
-    loss: Literal["wgan", "minimax_logit", "minimax"] = "wgan"
-    """wgan; cross-entropy with the LOGIT as reward; cross-entropy with the PROBABILITY as reward."""
+    loss: Literal["wgan", "minimax_logit", "minimax", "lsgan", "hinge", "relativistic"] = "wgan"
+    """wgan; cross-entropy with the LOGIT as reward; cross-entropy with the PROBABILITY as reward; least squares; hinge;
+    relativistic average cross-entropy. The score is the raw output for all but `minimax`."""
     gradient_penalty: float = Field(10.0, ge=0.0)
     """λ of WGAN-GP; 0 leaves it out."""
+    penalised: Literal["wgan", "any"] = "wgan"
+    """The losses that the gradient penalty is added to: wgan alone, or any."""
+    weight_clip: float = Field(0.0, ge=0.0)
+    """c: after each step weights are cut to ± c (thesis eq. 7.2: 0.01); 0 leaves them."""
+    l2_penalty: float = Field(0.0, ge=0.0)
+    """Weight decay: λ/2 times the squared weights is added to the loss."""
+    stay_close: float = Field(0.0, ge=0.0)
+    """Weight of E[(D(x) − D'(x))²], where D' is the discriminator before its last step (thesis §7.6.2)."""
     r1: float = Field(0.0, ge=0.0)
     """γ/2 of R1, the squared gradient norm at real images; 0 leaves it out."""
     label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
     """ε of the cross-entropy labels 1 − ε and ε."""
-    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
-    """RMSprop with PyTorch's defaults, or Adam with β = (0.5, 0.99)."""
+    optimizer: Literal["rmsprop", "adam", "optimistic_adam"] = "rmsprop"
+    """RMSprop with PyTorch's defaults, or Adam with β = (0.5, 0.99), or Adam that extrapolates each step."""
     learning_rate: float = Field(1e-4, gt=0.0)
     """Step size at the start of the run."""
     batch_size: int = Field(64, ge=1)
-    """Real images in a step, and as many fakes."""
+    """Real images in a step of a network, and as many fakes."""
     updates: int = Field(0, ge=0)
     """Steps in each cycle; 0: one pass over as many fakes as the cycle painted."""
+    networks: int = Field(1, ge=1, le=64)
+    """Discriminators, each with its own start and its own batches; the mean of their outputs is the score."""
+    average: float = Field(0.0, ge=0.0, lt=1.0)
+    """Scores come from averaged weights: each step w ← average · w + (1 − average) · discriminator; 0: the last."""
+    intermediate: Intermediate = "none"
+    """Unfinished canvases as fakes: none, all, as many as finished ones, or all with more weight the earlier they
+    are."""
     memory: int = Field(1500, ge=0)
     """Fakes remembered; 0: only those of this cycle (on-policy)."""
-    memory_priority: Literal["recent", "uniform"] = "recent"
-    """Remember the newest fakes, or a uniform sample of all."""
+    memory_priority: Priority = "recent"
+    """Remember the newest fakes, or a uniform sample of all; mixed: half a batch from such a sample, half of this
+    cycle's."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What scores are computed in; the discriminator learns in float32 always."""
     network: DiscriminatorConfig = DiscriminatorConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.label_smoothing and self.loss == "wgan":
+        if self.label_smoothing and self.loss not in ("minimax_logit", "minimax"):
             raise GarlError("label_smoothing needs a cross-entropy loss: set loss to minimax_logit or minimax")
+        if self.weight_clip and self.network.spectral_norm:
+            raise GarlError("weight_clip bounds nothing under spectral norm: set network.spectral_norm to false")
         return self
 
 
@@ -53,50 +84,137 @@ def to_network(images: Tensor) -> Tensor:
     return (images.float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
 
 
+def _every(count: int, batch: Tensor | None, first: int) -> Tensor | None:
+    return None if batch is None else batch[first::count]
+
+
 class Adversary:
     """Scores canvases (N, C, H, W) uint8 → (N,), high for real; `update` makes it better at it."""
 
     def __init__(
-        self, canvas: tuple[int, int, int], config: AdversaryConfig, device: torch.device | str = "cpu"
+        self,
+        canvas: tuple[int, int, int],
+        config: AdversaryConfig,
+        device: torch.device | str = "cpu",
+        classes: int = 0,
     ) -> None:
         self.config = config
-        self.network = Discriminator(canvas, config.network).to(device)
-        parameters = self.network.parameters()
+        self.members = [Discriminator(canvas, config.network, classes).to(device) for _ in range(config.networks)]
+        self.network: nn.Module = Committee(self.members) if config.networks > 1 else self.members[0]
         self.optimizer: torch.optim.Optimizer
-        if config.optimizer == "adam":
-            self.optimizer = torch.optim.Adam(parameters, config.learning_rate, betas=(0.5, 0.99))
+        parameters, rate, decay = self.network.parameters(), config.learning_rate, config.l2_penalty
+        if config.optimizer == "rmsprop":
+            self.optimizer = torch.optim.RMSprop(parameters, rate, weight_decay=decay)
         else:
-            self.optimizer = torch.optim.RMSprop(parameters, config.learning_rate)
+            adam = OptimisticAdam if config.optimizer == "optimistic_adam" else torch.optim.Adam
+            self.optimizer = adam(parameters, rate, betas=(0.5, 0.99), weight_decay=decay)
+        self.average = copy.deepcopy(self.network).eval() if config.average else None
+        self.previous = copy.deepcopy(self.network).eval() if config.stay_close else None
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything that changes, by name, but the optimiser."""
+        parts = {"adversary": self.network, "adversary_average": self.average, "adversary_previous": self.previous}
+        return {name: part for name, part in parts.items() if part is not None}
 
     @torch.no_grad()
-    def score(self, images: Tensor, chunk: int = 4096) -> Tensor:
-        """(N, C, H, W) uint8 → (N,) float32: the raw output, or the probability for the loss `minimax`."""
-        self.network.eval()
+    def score(self, images: Tensor, condition: Tensor | None = None, chunk: int = 4096) -> Tensor:
+        """(N, C, H, W) uint8 → (N,) float32: the raw output, or the probability for the loss `minimax`.
+
+        For the relativistic loss too: it knows differences of raw outputs alone, as rewards do. `condition` (N,) int64:
+        the class that each canvas is to show.
+        """
+        network = self.network if self.average is None else self.average
+        network.eval()
+        parts = images.split(chunk)
+        conditions = [None] * len(parts) if condition is None else condition.split(chunk)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            scores = torch.cat([self.network(to_network(part)).float() for part in images.split(chunk)])
+            scores = torch.cat([network(to_network(p), c).float() for p, c in zip(parts, conditions, strict=True)])
         return scores.sigmoid() if self.config.loss == "minimax" else scores
 
-    def update(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """One step on real (N, C, H, W) and fake (N, C, H, W) uint8; returns metrics, each a scalar tensor."""
-        config = self.config
+    def update(
+        self,
+        real: Tensor,
+        fake: Tensor,
+        generator: torch.Generator,
+        real_condition: Tensor | None = None,
+        fake_condition: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """One step on real (N, C, H, W) and fake (N, C, H, W) uint8; returns metrics, each a scalar tensor.
+
+        Several networks share the batch out among them. The conditions are the classes of the real pictures and those
+        that the fakes were to show, (N,) int64; `weight` (N,) is what each fake counts.
+        """
         self.network.train()
-        n = len(real)
-        real, fake = to_network(real), to_network(fake)
+        real, fake, count = to_network(real), to_network(fake), len(self.members)
+        results = []
+        for i in range(count):  # every count-th, as the first half of a batch may be newer than the second
+            conditions = _every(count, real_condition, i), _every(count, fake_condition, i)
+            batches = real[i::count], fake[i::count], *conditions, _every(count, weight, i)
+            results.append(self._loss(i, generator, *batches))
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack([loss for loss, _ in results]).sum().backward()
+        if self.previous is not None:
+            self.previous.load_state_dict(self.network.state_dict())
+        self.optimizer.step()
+        if self.config.weight_clip:
+            with torch.no_grad():
+                for parameter in self.network.parameters():
+                    parameter.clamp_(-self.config.weight_clip, self.config.weight_clip)
+        if self.average is not None:
+            # Not torch's AveragedModel, which lets a GPU be waited for at each step.
+            with torch.no_grad():
+                for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    mean.lerp_(now, 1.0 - self.config.average)
+                for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                    kept.copy_(new)
+        metrics = {name: torch.stack([figures[name] for _, figures in results]).mean() for name in results[0][1]}
+        metrics["d/separation"] = metrics["d/real"] - metrics["d/fake"]
+        return metrics
+
+    def _loss(
+        self,
+        member: int,
+        generator: torch.Generator,
+        real: Tensor,
+        fake: Tensor,
+        real_condition: Tensor | None,
+        fake_condition: Tensor | None,
+        weight: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What one network minimises, and its metrics."""
+        config, network = self.config, self.members[member]
         # Apart: in one batch, batch norm would let the discriminator see the other half's statistics.
-        d_real, d_fake = self.network(real), self.network(fake)
-        loss = wasserstein(d_real, d_fake) if config.loss == "wgan" else minimax(d_real, d_fake, config.label_smoothing)
+        d_real, d_fake = network(real, real_condition), network(fake, fake_condition)
+        loss = self._adversarial(d_real, d_fake, weight)
         metrics = {"d/loss": loss.detach(), "d/real": d_real.detach().mean(), "d/fake": d_fake.detach().mean()}
-        if config.loss == "wgan" and config.gradient_penalty:
-            mix = torch.rand(n, 1, 1, 1, generator=generator).to(real.device, non_blocking=True)
-            penalty = gradient_penalty(self.network, real, fake, mix)
+        if config.gradient_penalty and (config.loss == "wgan" or config.penalised == "any"):
+            mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(real.device, non_blocking=True)
+            # Between a picture of one class and a fake of another the class is the picture's.
+            penalty = gradient_penalty(lambda between: network(between, real_condition), real, fake, mix)
             metrics["d/penalty"] = penalty.detach()
             loss = loss + config.gradient_penalty * penalty
         if config.r1:
-            penalty = gradient_norm_real(self.network, real)
+            penalty = gradient_norm_real(lambda images: network(images, real_condition), real)
             metrics["d/r1"] = penalty.detach()
             loss = loss + config.r1 * penalty
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        metrics["d/separation"] = metrics["d/real"] - metrics["d/fake"]
-        return metrics
+        if self.previous is not None:
+            previous = self.previous.members[member] if isinstance(self.previous, Committee) else self.previous
+            with torch.no_grad():
+                before = previous(real, real_condition), previous(fake, fake_condition)
+            penalty = stay_close(torch.cat([d_real, d_fake]), torch.cat(before))
+            metrics["d/change"] = penalty.detach()
+            loss = loss + config.stay_close * penalty
+        return loss, metrics
+
+    def _adversarial(self, real: Tensor, fake: Tensor, weight: Tensor | None) -> Tensor:
+        """The chosen loss of outputs for real pictures and fakes."""
+        if self.config.loss == "wgan":
+            return wasserstein(real, fake, weight)
+        if self.config.loss == "lsgan":
+            return least_squares(real, fake, weight)
+        if self.config.loss == "hinge":
+            return hinge(real, fake, weight)
+        if self.config.loss == "relativistic":
+            return relativistic(real, fake, weight)
+        return minimax(real, fake, self.config.label_smoothing, weight)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,28 @@ class Images:
 
         The generator is the only state, so a run that restores it draws the same pictures again.
         """
-        index = torch.randint(len(self), (n,), generator=generator, device=generator.device)
-        return torch.from_numpy(self.array[index.cpu().numpy()])
+        return torch.from_numpy(self.array[self._draw(n, generator)])
+
+    def labelled_batch(self, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """The pictures that `batch` would draw, and the places of their classes in `classes`, (n,) int64."""
+        index = self._draw(n, generator)
+        return torch.from_numpy(self.array[index]), torch.from_numpy(self._class_of[index])
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """What the labels that occur are called, in their order; [] if there are none."""
+        if self.labels is None:
+            return []
+        return [self.label_names[i] if self.label_names else str(i) for i in np.unique(self.labels)]
+
+    @cached_property
+    def _class_of(self) -> np.ndarray:
+        """The place of each picture's class in `classes`, (N,) int64."""
+        assert self.labels is not None, "these pictures have no labels"
+        return np.unique(self.labels, return_inverse=True)[1]
+
+    def _draw(self, n: int, generator: torch.Generator) -> np.ndarray:
+        return torch.randint(len(self), (n,), generator=generator, device=generator.device).cpu().numpy()
 
 
 def load(

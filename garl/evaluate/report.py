@@ -22,6 +22,7 @@ def evaluate(
     real: Images,
     *,
     label: int | None = None,
+    asked: np.ndarray | None = None,
     floor: Images | None = None,
     judge: Judge | None = None,
 ) -> dict[str, Value]:
@@ -29,14 +30,20 @@ def evaluate(
 
     `paintings` and `real` count the pictures; `frechet`, `precision`, `recall`, `pixel_mean_gap`, `pixel_std_gap`,
     `coverage` and `total_variation` compare them; `shares` lists the ten class shares; `recognised`, with a label, is
-    the share of paintings that the judge takes for it. With `floor`, at least N further real pictures in random order,
-    its first N are measured as if painted, and each figure gains a companion `…_floor`: what a perfect painter scores.
+    the share of paintings that the judge takes for it. `asked`, the digit that each painting was to show (N,), adds
+    `met`, the share that the judge takes for that, and `met_by_class`, the same for each digit asked for, in order.
+    With `floor`, at least N further real pictures in random order, its first N are measured as if painted, and each
+    figure but `met` gains a companion `…_floor`: what a perfect painter scores.
     Raises GarlError if there are too few pictures.
     """
     judge = judge or load_judge()
     painted, reference = _array(paintings, "paintings"), _array(real, "real pictures")
     seen = judge.both(reference)
-    record = _compare(painted, judge.both(painted), reference, seen, label)
+    painted_seen = judge.both(painted)
+    record = _compare(painted, painted_seen, reference, seen, label)
+    if asked is not None:
+        met = painted_seen[1] == asked
+        record |= {"met": float(met.mean()), "met_by_class": [float(met[asked == i].mean()) for i in np.unique(asked)]}
     if floor is not None:
         if len(floor) < len(painted):
             raise GarlError(f"the floor has {len(floor)} pictures for {len(painted)} paintings: give at least as many")

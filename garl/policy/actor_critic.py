@@ -14,18 +14,26 @@ from garl.types import ActionSpec, Decision, Observation
 class ActorCritic(nn.Module):
     """π(a|s) and V(s), built from an action spec and a canvas shape (C, H, W).
 
-    `steps` is the length of an episode, which the step embeddings need.
+    `steps` is the length of an episode, which the step embeddings need; `classes` is how many can be asked for.
     """
 
     def __init__(
-        self, spec: ActionSpec, canvas: tuple[int, int, int], config: PolicyConfig | None = None, steps: int = 64
+        self,
+        spec: ActionSpec,
+        canvas: tuple[int, int, int],
+        config: PolicyConfig | None = None,
+        steps: int = 64,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         config = config or PolicyConfig()
         self.spec, self.config = spec, config
-        self.extractor = FeatureExtractor(spec, canvas, config, steps, config.embed_steps)
+        early, late = (classes, 0) if config.embed_condition == "extractor" else (0, classes)
+        self.extractor = FeatureExtractor(spec, canvas, config, steps, config.embed_steps, early)
         self.value_extractor = (
-            FeatureExtractor(spec, canvas, config, steps, config.value_steps) if config.value_separate else None
+            FeatureExtractor(spec, canvas, config, steps, config.value_steps, classes)
+            if config.value_separate
+            else None
         )
         self.head_conditions = Conditions(
             spec,
@@ -33,9 +41,11 @@ class ActorCritic(nn.Module):
             config.noise if config.embed_noise == "head" else 0,
             config.embed_action == "head",
             0,
+            late,
         )
+        shared = not config.value_separate
         self.value_conditions = Conditions(
-            spec, config.features, 0, False, steps if config.value_steps and not config.value_separate else 0
+            spec, config.features, 0, False, steps if config.value_steps and shared else 0, late if shared else 0
         )
         self.head = AutoregressiveHead(spec, config)
         self.critic = nn.Sequential(nn.Linear(config.features, 64), nn.ReLU(), nn.Linear(64, 1))

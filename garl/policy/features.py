@@ -36,6 +36,8 @@ class PolicyConfig(Settings):
     """Where the noise enters: into the first feature maps, before the heads, or nowhere."""
     embed_action: Place = "extractor"
     """Where the previous action enters."""
+    embed_condition: Literal["extractor", "head"] = "extractor"
+    """Where the class that is asked for enters, if one is; the critic is always told."""
     embed_steps: bool = False
     """Whether the policy is told how many strokes have been painted."""
     value_steps: bool = False
@@ -110,9 +112,9 @@ class ActionEncoder(nn.Module):
 
 
 class Conditions(nn.Module):
-    """Noise, previous action and step, embedded to one vector of `size` channels each and summed."""
+    """Noise, previous action, step and class, embedded to one vector of `size` channels each and summed."""
 
-    def __init__(self, spec: ActionSpec, size: int, noise: int, action: bool, max_steps: int) -> None:
+    def __init__(self, spec: ActionSpec, size: int, noise: int, action: bool, max_steps: int, classes: int = 0) -> None:
         super().__init__()
         self.max_steps = max_steps
         self.noise = nn.Sequential(nn.Linear(noise, 64), nn.ReLU(), nn.Linear(64, size)) if noise else None
@@ -123,6 +125,7 @@ class Conditions(nn.Module):
             else None
         )
         self.step = nn.Embedding(max_steps + 1, size) if max_steps else None
+        self.condition = nn.Embedding(classes, size) if classes else None
 
     def forward(self, observation: Observation) -> Tensor | float:
         total: Tensor | float = 0.0
@@ -132,6 +135,8 @@ class Conditions(nn.Module):
             total = total + self.action(observation.last_action)
         if self.step is not None:
             total = total + self.step(observation.step.clamp(max=self.max_steps))
+        if self.condition is not None:
+            total = total + self.condition(observation.condition)
         return total
 
 
@@ -141,7 +146,13 @@ class FeatureExtractor(nn.Module):
     grid: Tensor
 
     def __init__(
-        self, spec: ActionSpec, canvas: tuple[int, int, int], config: PolicyConfig, max_steps: int, embed_steps: bool
+        self,
+        spec: ActionSpec,
+        canvas: tuple[int, int, int],
+        config: PolicyConfig,
+        max_steps: int,
+        embed_steps: bool,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         channels, height, width = canvas
@@ -156,6 +167,7 @@ class FeatureExtractor(nn.Module):
             config.noise if config.embed_noise == "extractor" else 0,
             config.embed_action == "extractor",
             max_steps if embed_steps else 0,
+            classes,
         )
         self.down = nn.Sequential(*(nn.Sequential(nn.Conv2d(c, c, 3, 2, 1), nn.ReLU(inplace=True)) for _ in range(3)))
         self.blocks = nn.Sequential(*(ResidualBlock(c, config.blocks) for _ in range(config.blocks)))

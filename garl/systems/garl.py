@@ -15,17 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from garl.advantage import AdvantageConfig, RewardScale, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
-from garl.adversary.memory import FakeMemory
+from garl.adversary.losses import step_weight
+from garl.adversary.memory import FakeMemory, canvases_of, fakes_of
 from garl.adversary.update import Adversary, AdversaryConfig
 from garl.boards import load_wandb
 from garl.brush.spec import Brush
@@ -59,6 +60,8 @@ class Config(Settings):
     """Name of a data set (see `garl data`), or path of a folder, archive or IDX file of pictures."""
     label: int | str | None = None
     """Learn from the pictures of this class alone: its number, or the name of its folder."""
+    condition: Literal["none", "label"] = "none"
+    """label: every painting is asked for a class of the data, drawn at random, and judged as one of that class."""
     invert: bool = False
     """Learn the negative of the pictures (light ink on a dark ground); what is sampled is turned back."""
     minutes: float | None = Field(None, gt=0)
@@ -109,6 +112,14 @@ class Config(Settings):
     def learning(self) -> LearnerConfig:
         """The settings of the chosen learner."""
         return self.ppo if self.learner == "ppo" else self.a2c
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.condition == "label" and self.label is not None:
+            raise GarlError("condition label asks for every class, label leaves but one: leave out one of the two")
+        if self.adversary.intermediate == "mixed" and self.strokes < 2:
+            raise GarlError("adversary.intermediate mixed needs unfinished canvases: set strokes to 2 or more")
+        return self
 
     def spent(self, seconds: float, episodes: int) -> float:
         """The share of the budget that is used up, 0..1 and beyond; the budget that runs out first counts."""
@@ -201,17 +212,39 @@ def make_env(
     return PaintEnv(canvases, PaintEngine(config.paint, brushes, device=device), config.strokes)
 
 
-def make_policy(config: Config, env: PaintEnv) -> ActorCritic:
-    """A fresh policy for what `env` offers and shows."""
+def make_policy(config: Config, env: PaintEnv, classes: int = 0) -> ActorCritic:
+    """A fresh policy for what `env` offers and shows, and so many classes that it can be asked for."""
     shape = env.single_observation_space.shape
     assert shape is not None
-    return ActorCritic(env.action_spec, (shape[0], shape[1], shape[2]), config.policy, config.strokes)
+    return ActorCritic(env.action_spec, (shape[0], shape[1], shape[2]), config.policy, config.strokes, classes)
 
 
 def draw_noise(config: Config, canvases: int, generator: torch.Generator) -> Tensor:
     """The policy's noise, (B, Z) float32; (T, B, Z) if it is drawn anew for every stroke."""
     steps = (config.strokes,) if config.noise_per_step else ()
     return torch.randn(*steps, canvases, config.policy.noise, generator=generator)
+
+
+def draw_condition(
+    classes: int, canvases: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Tensor | None:
+    """The class that each painting is asked for, (B,) int64, uniform; None if there are none to ask for."""
+    if not classes:
+        return None
+    return torch.randint(classes, (canvases,), generator=generator).to(device, non_blocking=True)
+
+
+def real_batch(
+    images: Images, config: Config, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
+    """Pictures for one step of every discriminator, and their classes if paintings are asked for those."""
+    n, label = config.adversary.batch_size * config.adversary.networks, None
+    if config.condition == "none":
+        pictures = images.batch(n, generator)
+    else:
+        pictures, label = images.labelled_batch(n, generator)
+        label = label.to(device, non_blocking=True)
+    return pictures.to(device, non_blocking=True), label
 
 
 def train(config: Config, out: Path, resume: bool = False) -> None:
@@ -224,12 +257,18 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     keep_freed_memory()
     images = load_images(config)
     report(images)
+    classes = images.classes if config.condition == "label" else []
+    if config.condition == "label" and not classes:
+        raise GarlError(f"{images.name} has no labels to ask for: put its pictures in one subfolder per label")
     judge = load_judge()
-    real = images.batch(min(2048, 2 * len(images)), torch.Generator().manual_seed(0))
-    real_features, real_pixels = judge.features(real), read(pixels(real))
-    identity = hashlib.sha256(real.numpy().data).hexdigest()
+    some = min(2048, 2 * len(images)), torch.Generator().manual_seed(0)
+    examples, example_class = images.labelled_batch(*some) if classes else (images.batch(*some), None)
+    real_features, real_pixels = judge.features(examples), read(pixels(examples))
+    identity = hashlib.sha256(examples.numpy().data).hexdigest()
     precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
-    updates = config.adversary.updates or math.ceil(config.envs / config.adversary.batch_size)
+    painted = canvases_of(config.envs, config.strokes, config.adversary.intermediate)
+    weighted = config.adversary.intermediate == "weighted"
+    updates = config.adversary.updates or math.ceil(painted / config.adversary.batch_size)
     if not resume:
         StrokeCodec(config.paint, load_brushes(config.paint))  # a mistake must be found before the folder is made
     if config.wandb:
@@ -245,19 +284,19 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         compile_engine(make_env(config, 1, brushes, paint_device))
         env = make_env(config, config.envs, brushes, paint_device)
         env.reset(seed=config.seed)
-        policy = make_policy(config, env).to(device)
+        policy = make_policy(config, env, len(classes)).to(device)
         learner = ppo if config.learner == "ppo" else a2c
         optimizer = learner.make_optimizer(policy, config.learning)
         weights = learner.Weights(config.learning, env.action_spec).to(device)
         scale = RewardScale(config.advantage).to(device)
         average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-        adversary = Adversary(images.array.shape[1:], config.adversary, device)
-        memory = FakeMemory(config.adversary.memory or config.envs, config.adversary.memory_priority)
+        adversary = Adversary(images.array.shape[1:], config.adversary, device, len(classes))
+        memory = FakeMemory(config.adversary.memory or painted, config.adversary.memory_priority)
         recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
 
         # What of it changes is saved, and found again.
         running = {"weights": weights, "scale": scale}
-        constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity}
+        constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity, "classes": classes}
         state = State(
             env, policy, optimizer, average, adversary, memory, generator, sampler, recent, running, constants
         )
@@ -284,9 +323,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             # One cycle of the method (fig. 6.1).
             marks = [time.perf_counter()]
             noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
-            rollout = collect(env, policy, noise, sampler, precision)  # (T, B, …)
+            asked = draw_condition(len(classes), config.envs, generator, device)  # (B,), or None
+            rollout = collect(env, policy, noise, sampler, precision, asked)  # (T, B, …)
             marks.append(time.perf_counter())
-            score = adversary.score(rollout.canvases.flatten(0, 1)).view(config.strokes + 1, config.envs)
+            shown = None if asked is None else asked.repeat(config.strokes + 1)
+            score = adversary.score(rollout.canvases.flatten(0, 1), shown).view(config.strokes + 1, config.envs)
             rewards = scale(reward(score, config.reward))  # (T, B)
             advantage, target = estimate(rewards, rollout.value, config.advantage)
             marks.append(time.perf_counter())
@@ -295,11 +336,14 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             average.update_parameters(policy)
             if config.adversary.memory == 0:
                 memory.seen = 0  # on-policy: forget the cycles before
-            memory.add(rollout.final, generator)
+            fakes = fakes_of(rollout, config.adversary.intermediate, generator)
+            memory.add(fakes.images, generator, fakes.step, fakes.condition)
             for _ in range(updates):
-                pictures = images.batch(config.adversary.batch_size, generator).to(device, non_blocking=True)
-                fake = memory.batch(config.adversary.batch_size, generator)
-                metrics |= adversary.update(pictures, fake, generator)
+                real, label = real_batch(images, config, generator, device)
+                fake = memory.sample(len(real), generator)
+                condition = None if label is None else fake.condition
+                weight = step_weight(fake.step, config.strokes) if weighted else None
+                metrics |= adversary.update(real, fake.images, generator, label, condition, weight)
             marks.append(time.perf_counter())
 
             # What it came to.
@@ -324,8 +368,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
                 record["frechet"] = frechet_distance(judge.features(paintings), real_features)
-                shown = (real[:SAMPLE].to(device), rollout.final[:SAMPLE])
-                figures = told_apart(*map(adversary.score, shown))
+                label = None if example_class is None else example_class[:SAMPLE].to(device)
+                figures = told_apart(adversary.score(examples[:SAMPLE].to(device), label), score[-1])
                 record |= read(figures | head_entropies(policy, rollout, env.action_spec))
                 sheets = picture(out, state.cycle, paintings, config.invert)
                 run.show(int(record["steps"]), sheets, histograms(score, rewards, advantage, rollout, env.action_spec))
@@ -428,6 +472,7 @@ class Agent:
     config: Config
     brushes: tuple[Brush, ...]
     policy: ActorCritic
+    classes: tuple[str, ...] = ()  # what it can be asked for
 
 
 def saved_brushes(meta: dict[str, Any], config: Config, folder: Path) -> tuple[Brush, ...]:
@@ -452,7 +497,10 @@ def load_agent(folder: Path, device: str = "auto") -> Agent:
     weights = under("average.module.", tensors).values()
     if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
         raise GarlError(f"the weights in {folder} are not all finite float32: train again")
+    classes = meta.get("classes", [])
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise GarlError(f"the classes in {folder} are not a list of names: train again")
     with SizeLimit(sum(weight.numel() for weight in weights), folder):
-        policy = make_policy(config, make_env(config, 1, brushes))
+        policy = make_policy(config, make_env(config, 1, brushes), len(classes))
     restore_module(policy, "average.module.", tensors, folder)
-    return Agent(config, brushes, policy.to(choose_device(device)).eval())
+    return Agent(config, brushes, policy.to(choose_device(device)).eval(), tuple(classes))

@@ -42,7 +42,7 @@ class State:
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """What has parameters or buffers, by name."""
-        return {"policy": self.policy, "average": self.average, "adversary": self.adversary.network} | self.running
+        return {"policy": self.policy, "average": self.average, **self.adversary.modules(), **self.running}
 
     def learned(self) -> dict[str, Tensor]:
         """What learning changes, and could break, by name."""
@@ -75,8 +75,8 @@ class State:
             raise GarlError(misfit(folder)) from error
 
     def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any], folder: Path) -> None:
-        if absent := self.constants.keys() - meta.keys() - {"brushes"}:  # which have another name in old runs
-            raise KeyError(*absent)
+        if "data" not in meta:
+            raise KeyError("data")
         for name, module in self.modules().items():
             restore_module(module, f"{name}.", tensors, folder)
         unflatten("policy_optimizer", tensors, self.optimizer)

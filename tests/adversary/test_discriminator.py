@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from garl.adversary.discriminator import Discriminator, DiscriminatorConfig
+from garl.adversary.discriminator import Committee, Discriminator, DiscriminatorConfig, SelfAttention
 
 
 def maps(network: Discriminator, images: torch.Tensor) -> list[tuple[int, ...]]:
@@ -117,3 +117,55 @@ def test_dropout_works_in_training_only() -> None:
     assert torch.equal(network.eval()(x), network(x))
     network = Discriminator((1, 16, 32), DiscriminatorConfig(channels=4, spectral_norm=False)).train()
     assert torch.equal(network(x), network(x))
+
+
+def test_attention_against_a_slow_loop() -> None:
+    """Each place takes the values of all others, weighted by how well its query fits their keys."""
+    torch.manual_seed(0)
+    block = SelfAttention(16, lambda layer: layer)
+    x = torch.randn(2, 16, 3, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(block(x), x, rtol=0, atol=0)  # γ = 0
+    with torch.no_grad():
+        block.gamma.fill_(0.7)
+    query, key, value, out = (layer.weight[..., 0, 0] for layer in (block.query, block.key, block.value, block.out))
+    assert query.shape == key.shape == value.shape == (2, 16)
+    expected = x.clone()
+    for n in range(2):
+        places = x[n].flatten(1).T  # (12, 16)
+        for j, here in enumerate(places):
+            fit = torch.stack([(query @ here) @ (key @ there) for there in places])
+            share = fit.exp() / fit.exp().sum()
+            seen = sum(s * (value @ there) for s, there in zip(share, places, strict=True))
+            expected[n, :, j // 4, j % 4] += 0.7 * (out @ seen)
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [1, 4])
+def test_attention_follows_its_layer(layer: int) -> None:
+    network = Discriminator((1, 16, 20), DiscriminatorConfig(channels=2, attention=layer))
+    where = [i for i, each in enumerate(network.layers) if isinstance(each, SelfAttention)]
+    assert where == [2 * layer]
+    assert network.layers[2 * layer].out.out_channels == 2 * 2**layer
+
+
+def test_projection_adds_the_inner_product_of_class_and_features() -> None:
+    torch.manual_seed(0)
+    config = DiscriminatorConfig(channels=2, spectral_norm=False)
+    network = Discriminator((1, 12, 20), config, classes=3)
+    plain = Discriminator((1, 12, 20), config)
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("projection")})
+    x = torch.randn(4, 1, 12, 20, generator=torch.Generator().manual_seed(1))
+    classes = torch.tensor([2, 0, 1, 2])
+    features = network.layers[:-1](x).flatten(1)
+    inner = torch.stack([network.projection.weight[c] @ f for c, f in zip(classes, features, strict=True)])
+    torch.testing.assert_close(network(x, classes), plain(x) + inner)
+    assert inner.abs().min() > 1e-4
+
+
+def test_a_committee_scores_the_mean_of_its_members() -> None:
+    torch.manual_seed(0)
+    members = [Discriminator((1, 12, 20), DiscriminatorConfig(channels=2)).eval() for _ in range(3)]
+    x = torch.randn(4, 1, 12, 20, generator=torch.Generator().manual_seed(1))
+    scores = [member(x) for member in members]
+    torch.testing.assert_close(Committee(members)(x), (scores[0] + scores[1] + scores[2]) / 3)
+    assert (scores[0] - scores[1]).abs().max() > 1e-3

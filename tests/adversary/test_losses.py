@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from garl.adversary.losses import gradient_norm_real, gradient_penalty, minimax, wasserstein
+from garl.adversary.losses import (
+    gradient_norm_real,
+    gradient_penalty,
+    hinge,
+    least_squares,
+    minimax,
+    relativistic,
+    stay_close,
+    step_weight,
+    wasserstein,
+)
 
 REAL, FAKE = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([0.0, -3.0])
 IMAGES = torch.randn(5, 2, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -57,9 +67,48 @@ def test_smoothed_labels_put_the_optimum_at_their_own_logit() -> None:
         assert gradient.item() == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("loss", [wasserstein, minimax])
+def test_least_squares_by_hand() -> None:
+    """Distances of 2, −1, ½ from 1 and of 0, −3 from −1."""
+    assert least_squares(REAL, FAKE).item() == pytest.approx(0.5 * (1 + 4 + 0.25) / 3 + 0.5 * (1 + 4) / 2)
+
+
+def test_hinge_by_hand() -> None:
+    """Real pictures beyond 1 and fakes below −1 count nothing."""
+    assert hinge(REAL, FAKE).item() == pytest.approx((0 + 2 + 0.5) / 3 + (1 + 0) / 2)
+
+
+def test_relativistic_by_hand_and_blind_to_a_shift() -> None:
+    real, fake = 0.5, -1.5  # the means
+    expected = -sum(log(sigmoid(x - fake)) for x in REAL.tolist()) / 3
+    expected -= sum(log(1 - sigmoid(x - real)) for x in FAKE.tolist()) / 2
+    assert relativistic(REAL, FAKE).item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(relativistic(REAL + 7, FAKE + 7), relativistic(REAL, FAKE))
+
+
+@pytest.mark.parametrize("loss", [wasserstein, minimax, least_squares, hinge, relativistic])
+def test_a_fake_of_weight_two_is_two_fakes(loss) -> None:
+    """Of three fakes the first counts half as much as the second: as if that were there twice."""
+    fake = torch.tensor([0.4, -2.0])
+    weight = torch.tensor([2 / 3, 4 / 3])
+    twice = torch.tensor([0.4, -2.0, -2.0])
+    torch.testing.assert_close(loss(REAL, fake, weight=weight), loss(REAL, twice))
+    assert loss(REAL, fake) != loss(REAL, twice)
+
+
+def test_early_canvases_weigh_up_to_twice_as_much_as_finished_ones() -> None:
+    step = torch.tensor([0, 2, 8, 8])  # of 8: 1, 7/8, 1/2, 1/2; mean 23/32
+    expected = torch.tensor([1.0, 0.875, 0.5, 0.5]) * 32 / 23
+    torch.testing.assert_close(step_weight(step, 8), expected)
+
+
+def test_stay_close_by_hand() -> None:
+    assert stay_close(REAL, torch.tensor([1.0, -1.0, 2.0])).item() == pytest.approx((1 + 0 + 2.25) / 3)
+
+
+@pytest.mark.parametrize("loss", [wasserstein, minimax, least_squares, hinge, relativistic])
 def test_real_high_and_fake_low_lower_the_loss(loss) -> None:
-    assert loss(REAL + 1, FAKE) < loss(REAL, FAKE) < loss(REAL, FAKE + 1)
+    real, fake = REAL - 1, FAKE + 1  # where least squares does not yet pull back
+    assert loss(real + 0.5, fake) < loss(real, fake) < loss(real, fake + 0.5)
 
 
 def test_gradient_penalty_of_a_linear_discriminator() -> None:

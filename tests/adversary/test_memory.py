@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from garl.adversary.memory import FakeMemory
+from garl.adversary.memory import FakeMemory, canvases_of, fakes_of
+from garl.types import Observation, Rollout
 
 SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
@@ -76,7 +77,7 @@ def test_a_full_reservoir_may_keep_none_of_a_batch() -> None:
     assert memory.seen == 2001
 
 
-@pytest.mark.parametrize("priority", ["recent", "uniform"])
+@pytest.mark.parametrize("priority", ["recent", "uniform", "mixed"])
 @pytest.mark.parametrize("sizes", [[], [3], [4, 9]])
 def test_state_goes_round(priority: str, sizes: list[int]) -> None:
     memory = FakeMemory(5, priority)
@@ -112,3 +113,81 @@ def test_adding_copies_the_paintings() -> None:
     memory.add(paintings, generator)
     paintings.zero_()
     assert sorted(numbers(memory.state_dict()["images"])) == [10, 11, 12, 13]
+
+
+def test_half_of_a_mixed_batch_is_new() -> None:
+    """4 of 8 from the 5 newest, 4 from 40 kept of 45: a new one comes up with 4/5 + 4/45 in the mean over memories."""
+    generator, counts = torch.Generator().manual_seed(0), torch.zeros(45)
+    for _ in range(300):
+        memory = FakeMemory(40, "mixed")
+        fill(memory, [40, 5], generator)
+        for _ in range(5):
+            counts += torch.bincount(torch.tensor(numbers(memory.batch(8, generator))), minlength=45)
+    counts /= 1500
+    assert counts.sum() == pytest.approx(8)
+    assert counts[40:].mean() == pytest.approx(4 / 5 + 4 / 45, rel=0.02)
+    assert counts[:40].mean() == pytest.approx(4 / 45, rel=0.02)
+    assert (counts[:40] - 4 / 45).abs().max() < 0.06
+
+
+def test_step_and_condition_stay_with_their_canvas() -> None:
+    memory, generator = FakeMemory(7, "mixed"), torch.Generator().manual_seed(0)
+    for first in (0, 5, 10):
+        order = torch.arange(first, first + 5)
+        memory.add(numbered(first, 5), generator, step=order + 100, condition=order + 200)
+    restored = FakeMemory(7, "recent")
+    restored.load_state_dict(memory.state_dict())
+    for each in (memory, restored):
+        fakes = each.sample(50, generator)
+        assert fakes.step.tolist() == [number + 100 for number in numbers(fakes.images)]
+        assert fakes.condition.tolist() == [number + 200 for number in numbers(fakes.images)]
+
+
+def test_a_checkpoint_without_steps_and_conditions_is_read() -> None:
+    memory, generator = FakeMemory(4), torch.Generator().manual_seed(0)
+    memory.load_state_dict({"images": numbered(1, 3), "seen": torch.tensor(3)})
+    fakes = memory.sample(9, generator)
+    assert set(numbers(fakes.images)) <= {1, 2, 3}
+    assert fakes.step.tolist() == fakes.condition.tolist() == [-1] * 9
+
+
+def painted(strokes: int, batch: int) -> Rollout:
+    """Canvas t of painting b is number 10 b + t, asked for class b + 3."""
+    canvases = torch.stack([torch.cat([numbered(10 * b + t, 1) for b in range(batch)]) for t in range(strokes + 1)])
+    nothing, whole = torch.zeros(strokes, batch), torch.zeros(strokes, batch, 2, dtype=torch.long)
+    condition = (torch.arange(batch) + 3).expand(strokes, -1)
+    observation = Observation(canvases[:-1], nothing[..., None], whole, whole[..., 0], condition)
+    return Rollout(
+        observation, whole, nothing, nothing, nothing, canvases, torch.zeros(strokes, batch, 11), torch.zeros(batch)
+    )
+
+
+@pytest.mark.parametrize(
+    ("intermediate", "steps"), [("none", [4]), ("all", [1, 2, 3, 4]), ("weighted", [1, 2, 3, 4]), ("mixed", None)]
+)
+def test_what_the_discriminator_sees_of_an_episode(intermediate: str, steps: list[int] | None) -> None:
+    fakes = fakes_of(painted(4, 3), intermediate, torch.Generator().manual_seed(0))
+    of = [number // 10 for number in numbers(fakes.images)]
+    assert [number % 10 for number in numbers(fakes.images)] == fakes.step.tolist()
+    assert fakes.condition.tolist() == [b + 3 for b in of]
+    assert len(of) == canvases_of(3, 4, intermediate)
+    if steps is not None:
+        assert sorted(fakes.step.tolist()) == sorted(steps * 3)
+
+
+def test_mixed_has_each_unfinished_canvas_equally_often() -> None:
+    """One of steps 1, 2, 3 in each of 3 × 400 paintings: 400 ± 16 each."""
+    generator, rollout = torch.Generator().manual_seed(0), painted(4, 3)
+    steps = torch.cat([fakes_of(rollout, "mixed", generator).step for _ in range(400)])
+    counts = torch.bincount(steps)
+    assert counts[4] == 1200
+    assert counts[0] == 0
+    assert (counts[1:4] - 400).abs().max() < 66
+
+
+@pytest.mark.parametrize("intermediate", ["all", "mixed"])
+def test_a_memory_too_small_for_an_episode_keeps_every_step(intermediate: str) -> None:
+    generator, memory = torch.Generator().manual_seed(0), FakeMemory(30)
+    fakes = fakes_of(painted(4, 25), intermediate, generator)
+    memory.add(fakes.images, generator, fakes.step)
+    assert set(memory.state_dict()["step"].tolist()) == {1, 2, 3, 4}

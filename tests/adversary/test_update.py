@@ -35,6 +35,10 @@ def build(**changes) -> Adversary:
         {"loss": "minimax_logit"},
         {"loss": "minimax"},
         {"loss": "minimax_logit", "r1": 0.1, "label_smoothing": 0.1, "optimizer": "adam"},
+        {"loss": "lsgan", "penalised": "any", "gradient_penalty": 1.0},
+        {"loss": "hinge", "networks": 2},
+        {"loss": "relativistic", "optimizer": "optimistic_adam"},
+        {"loss": "hinge", "stay_close": 0.1, "average": 0.5, "l2_penalty": 1e-4},
     ],
 )
 def test_it_learns_to_score_real_pictures_higher(changes: dict) -> None:
@@ -75,6 +79,7 @@ def test_pictures_enter_the_network_in_minus_one_to_one() -> None:
         ({"loss": "wgan", "r1": 0.5}, {"d/penalty", "d/r1"}),
         ({"loss": "minimax"}, set()),
         ({"loss": "minimax_logit", "r1": 0.5}, {"d/r1"}),
+        ({"loss": "hinge", "penalised": "any", "stay_close": 1.0}, {"d/penalty", "d/change"}),
     ],
 )
 def test_metrics_of_one_step(changes: dict, more: set[str]) -> None:
@@ -130,6 +135,109 @@ def test_the_step_is_that_of_rmsprop_on_the_penalised_loss() -> None:
     assert any((g.abs() > 1e-4).any() for g in gradients if g is not None)
 
 
-def test_label_smoothing_needs_labels() -> None:
+@pytest.mark.parametrize("loss", ["wgan", "hinge"])
+def test_label_smoothing_needs_labels(loss: str) -> None:
     with pytest.raises(GarlError, match="label_smoothing"):
-        AdversaryConfig(loss="wgan", label_smoothing=0.1)
+        AdversaryConfig(loss=loss, label_smoothing=0.1)
+
+
+def test_clipped_weights() -> None:
+    with pytest.raises(GarlError, match="weight_clip"):
+        AdversaryConfig(weight_clip=0.01)
+    network = DiscriminatorConfig(channels=2, spectral_norm=False)
+    adversary = Adversary(CANVAS, AdversaryConfig(network=network, weight_clip=0.01, gradient_penalty=0.0))
+    adversary.update(squares(4, 255, 0), squares(4, 0, 1), torch.Generator().manual_seed(0))
+    sizes = torch.cat([parameter.detach().abs().flatten() for parameter in adversary.network.parameters()])
+    assert sizes.max().item() == pytest.approx(0.01)
+    assert sizes.min() < 0.009
+
+
+def test_l2_penalty_pulls_weights_to_zero() -> None:
+    """RMSprop's first step follows the sign of the gradient: with a penalty that outweighs the loss, towards zero."""
+    network = DiscriminatorConfig(channels=2, spectral_norm=False)
+    adversary = Adversary(CANVAS, AdversaryConfig(network=network, l2_penalty=1e6, learning_rate=1e-5))
+    before = [parameter.detach().clone() for parameter in adversary.network.parameters()]
+    adversary.update(squares(4, 255, 0), squares(4, 0, 1), torch.Generator().manual_seed(0))
+    for old, new in zip(before, adversary.network.parameters(), strict=True):
+        far = old.abs() > 1e-3
+        assert (new.detach().abs() < old.abs())[far].all()
+
+
+def test_stay_close_compares_with_the_network_before_its_last_step() -> None:
+    network = DiscriminatorConfig(channels=2, spectral_norm=False)
+    adversary = Adversary(CANVAS, AdversaryConfig(network=network, stay_close=1.0, learning_rate=3e-3))
+    real, fake, generator = squares(4, 255, 0), squares(4, 0, 1), torch.Generator().manual_seed(0)
+    both, scores = torch.cat([real, fake]), []
+    for i in range(3):
+        scores.append(adversary.score(both))
+        change = adversary.update(real, fake, generator)["d/change"]
+        expected = (scores[i] - scores[i - 1]).square().mean() if i else torch.tensor(0.0)
+        torch.testing.assert_close(change, expected, rtol=1e-3, atol=1e-6)
+    assert change > 1e-6
+
+
+def test_stay_close_slows_the_discriminator() -> None:
+    def change(stay_close: float) -> float:
+        torch.manual_seed(0)
+        network = DiscriminatorConfig(channels=2, spectral_norm=False)
+        config = AdversaryConfig(network=network, stay_close=stay_close, optimizer="adam", loss="hinge")
+        adversary, generator = Adversary(CANVAS, config), torch.Generator().manual_seed(0)
+        images = torch.cat([squares(8, 255, 0), squares(8, 0, 1)])
+        before = adversary.score(images)
+        for _ in range(10):
+            adversary.update(images[:8], images[8:], generator)
+        return (adversary.score(images) - before).square().mean().item()
+
+    assert change(1000.0) < 0.5 * change(1e-9)
+
+
+def test_scores_come_from_averaged_weights() -> None:
+    network = DiscriminatorConfig(channels=2, spectral_norm=False)
+    adversary = Adversary(CANVAS, AdversaryConfig(network=network, average=0.75, learning_rate=3e-3))
+    generator, images = torch.Generator().manual_seed(0), squares(6, 200, 3)
+    expected = {name: value.clone() for name, value in adversary.network.state_dict().items()}
+    for i in range(3):
+        adversary.update(squares(4, 255, 2 * i), squares(4, 0, 2 * i + 1), generator)
+        last = adversary.network.state_dict()
+        expected = {name: 0.75 * value + 0.25 * last[name] for name, value in expected.items()}
+    scored = adversary.score(images)
+    plain = Adversary(CANVAS, AdversaryConfig(network=network))
+    plain.network.load_state_dict(last)
+    assert (plain.score(images) - scored).abs().max() > 1e-3
+    plain.network.load_state_dict(expected)
+    torch.testing.assert_close(plain.score(images), scored, rtol=1e-4, atol=1e-5)
+
+
+def test_every_network_learns_from_its_own_part_of_a_batch() -> None:
+    """Two networks on a shared batch are two adversaries on every second picture."""
+    settings = {"network": DiscriminatorConfig(channels=2), "loss": "hinge", "learning_rate": 3e-3}
+    torch.manual_seed(0)
+    pair = Adversary(CANVAS, AdversaryConfig(networks=2, **settings))
+    torch.manual_seed(0)
+    alone = [Adversary(CANVAS, AdversaryConfig(**settings)) for _ in range(2)]
+    generator = torch.Generator().manual_seed(0)
+    for i in range(3):
+        real, fake = squares(8, 255, 2 * i), squares(8, 0, 2 * i + 1)
+        metrics = pair.update(real, fake, generator)
+        apart = [one.update(real[k::2], fake[k::2], generator) for k, one in enumerate(alone)]
+        torch.testing.assert_close(metrics["d/loss"], (apart[0]["d/loss"] + apart[1]["d/loss"]) / 2)
+    images = squares(6, 180, 9)
+    scores = [one.score(images) for one in alone]
+    torch.testing.assert_close(pair.score(images), (scores[0] + scores[1]) / 2)
+    assert (scores[0] - scores[1]).abs().max() > 1e-3
+
+
+def test_it_learns_which_pictures_are_of_which_class() -> None:
+    """White squares are right for class 1 and wrong for class 0, black ones the other way round."""
+    torch.manual_seed(0)
+    adversary = Adversary(CANVAS, AdversaryConfig(network=TINY, loss="hinge", learning_rate=3e-3), classes=2)
+    generator, classes = torch.Generator().manual_seed(0), torch.arange(8) % 2
+    for i in range(60):
+        white, black = squares(8, 255, 2 * i), squares(8, 0, 2 * i + 1)
+        right = torch.where(classes[:, None, None, None] == 1, white, black)
+        wrong = torch.where(classes[:, None, None, None] == 1, black, white)
+        adversary.update(right, wrong, generator, classes, classes)
+    zero, one = torch.zeros(32).long(), torch.ones(32).long()
+    white, black = squares(32, 255, 998), squares(32, 0, 999)
+    assert (adversary.score(white, one) > adversary.score(black, one)).all()
+    assert (adversary.score(black, zero, chunk=5) > adversary.score(white, zero)).all()

@@ -351,3 +351,17 @@ def test_real_sets(shared: Path) -> None:
     emoji = load(str(shared / "emoji/twemoji-64.zip"), limit=50, size=(32, 48)).array
     assert emoji.shape == (50, 3, 32, 48)
     assert load(str(shared / "fashion-mnist"), split="test", label=7).labels.tolist() == [7] * 1000
+
+
+def test_a_labelled_batch_is_the_same_batch_with_its_classes(labelled: Path) -> None:
+    images = load("digits", limit=300)
+    assert images.classes == list("0123456789")
+    pictures, classes = images.labelled_batch(40, torch.Generator().manual_seed(3))
+    assert torch.equal(pictures, images.batch(40, torch.Generator().manual_seed(3)))
+    for picture, place in zip(pictures, classes, strict=True):
+        same = (images.array == picture.numpy()).all((1, 2, 3))
+        assert images.labels[same].tolist() == [place]
+    fives = load("digits", label=5, limit=20)
+    assert fives.classes == ["5"]
+    assert fives.labelled_batch(3, torch.Generator())[1].tolist() == [0, 0, 0]
+    assert load(str(labelled)).classes == list(load(str(labelled)).label_names)

@@ -26,6 +26,7 @@ def observe(n: int = 4, seed: int = 0) -> Observation:
         noise=torch.randn(n, 3, generator=generator),
         last_action=torch.stack([torch.randint(0, d.n, (n,), generator=generator) for d in SPEC], 1),
         step=torch.randint(0, 7, (n,), generator=generator),
+        condition=torch.randint(0, 3, (n,), generator=generator),
     )
 
 
@@ -224,3 +225,22 @@ def test_frames_are_stacked_with_the_newest_first() -> None:
     for t in range(4):
         expected = np.concatenate([pictures[t], pictures[max(t - 1, 0)], pictures[max(t - 2, 0)]], 1)
         np.testing.assert_array_equal(rollout.observation.canvas[t].numpy(), expected)
+
+
+@pytest.mark.parametrize("place", ["extractor", "head"])
+@pytest.mark.parametrize("separate", [False, True])
+@torch.no_grad()
+def test_policy_and_critic_are_told_the_class(place: str, separate: bool) -> None:
+    torch.manual_seed(1)
+    config = SMALL.model_copy(update={"embed_condition": place, "value_separate": separate})
+    policy = ActorCritic(SPEC, CANVAS, config, steps=7, classes=3)
+    for decoder in policy.head.decoders:
+        torch.nn.init.orthogonal_((decoder.up[-1] if hasattr(decoder, "up") else decoder).weight)
+    observation = observe()
+    action = observation.last_action
+    of_class = [policy(observation._replace(condition=torch.full((4,), c)), action) for c in range(3)]
+    assert (of_class[0].log_prob - of_class[1].log_prob).abs().min() > 1e-4
+    assert (of_class[0].value - of_class[2].value).abs().min() > 1e-4
+    mixed = policy(observation._replace(condition=torch.tensor([0, 2, 1, 0])), action)
+    picked = torch.stack([of_class[c].value[i] for i, c in enumerate([0, 2, 1, 0])])
+    torch.testing.assert_close(mixed.value, picked)

@@ -161,7 +161,7 @@ def build() -> tuple[ActorCritic, Observation]:
     generator = torch.Generator().manual_seed(7)
     canvas = torch.randint(0, 256, (n, 3, 9, 14), generator=generator, dtype=torch.uint8)
     noise = torch.randn(n, 2, generator=generator)
-    return policy, Observation(canvas, noise, torch.full((n, 4), -1), torch.zeros(n, dtype=torch.long))
+    return policy, Observation(canvas, noise, torch.full((n, 4), -1), torch.zeros(n).long(), torch.zeros(n).long())
 
 
 @torch.no_grad()

@@ -528,9 +528,9 @@ def test_without_memory_the_adversary_sees_this_cycles_paintings_alone(
         fakes.append(set())
         return rollout
 
-    def judge(self: Adversary, real: Tensor, fake: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def judge(self: Adversary, real: Tensor, fake: Tensor, *arguments: Any) -> dict[str, Tensor]:
         fakes[-1] |= as_set(fake)
-        return tell_apart(self, real, fake, generator)
+        return tell_apart(self, real, fake, *arguments)
 
     paint, tell_apart = system.collect, Adversary.update
     monkeypatch.setattr(system, "collect", collect)
@@ -551,9 +551,9 @@ def test_divergence_stops_with_the_name_of_what_broke(
     rate, learn, tell_apart = Adversary.score, ppo.update, Adversary.update
     cycles: list[int] = []
 
-    def score(self: Adversary, images: Tensor) -> Tensor:
+    def score(self: Adversary, *arguments: Any) -> Tensor:
         cycles.append(1)
-        scores = rate(self, images)
+        scores = rate(self, *arguments)
         return scores * torch.nan if damage == "score" and len(cycles) == 3 else scores
 
     def update(policy: torch.nn.Module, *arguments: Any) -> dict[str, Tensor]:
