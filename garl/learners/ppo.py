@@ -31,6 +31,8 @@ class PPOConfig(Settings):
     """Weight of the entropy bonus at the start of the run (eq. 6.1)."""
     max_grad_norm: float = Field(0.5, gt=0.0)
     """Gradients are scaled down to this L2 norm."""
+    bptt: int = Field(16, ge=1)
+    """Strokes through which the gradient of a recurrent policy runs back; the thesis compares 4, 8 and 16 (§7.9)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the networks compute in; softmax and losses are float32 always."""
 
@@ -47,6 +49,14 @@ def surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: f
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean(), ratio
 
 
+def subsequences(steps: int, batch: int, length: int) -> Tensor:
+    """Where the transitions of each subsequence lie in a rollout of (T · B): (L, T / L · B).
+
+    All episodes begin and end together and L divides T, so that none is shorter: nothing has to be masked.
+    """
+    return torch.arange(steps * batch).view(steps // length, length, batch).transpose(0, 1).reshape(length, -1)
+
+
 def update(
     policy: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -59,21 +69,31 @@ def update(
 ) -> dict[str, Tensor]:
     """Several epochs over the rollout's T · B transitions; advantages are normalised within each minibatch.
 
+    A recurrent policy learns from whole subsequences of `bptt` strokes, each from its state in the rollout on
+    (truncated back-propagation through time, Williams & Peng 1990; thesis §7.9); any other from single strokes.
+
     advantage, target: (T, B). Returns the means of the metrics over all minibatches, each a scalar tensor.
     """
     entropy_weight = config.entropy_coefficient if entropy_coefficient is None else entropy_coefficient
     observation = Observation(*(field.flatten(0, 1) for field in rollout.observation))
     action, old_log_prob = rollout.action.flatten(0, 1), rollout.log_prob.flatten()
     advantage, target = advantage.flatten(), target.flatten()
+    states = None if rollout.state is None else rollout.state.flatten(0, 1)
+    length = 1 if states is None else min(config.bptt, len(rollout.action))
+    sequences = subsequences(len(rollout.action), len(rollout.action[0]), length)  # (L, T / L · B)
     sums: dict[str, Tensor] = {}
     minibatches = 0
     for _ in range(config.epochs):
-        order = torch.randperm(len(action), generator=generator).to(action.device, non_blocking=True)
-        for index in order.split(config.batch_size):
+        order = sequences[:, torch.randperm(sequences.shape[1], generator=generator)]
+        order = order.to(action.device, non_blocking=True)
+        for part in order.split(max(1, config.batch_size // length), 1):
+            index = part.flatten()
             if len(index) < 2:
                 continue  # one transition has no spread to normalise by
             with torch.autocast(action.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                decision: Decision = policy(Observation(*(field[index] for field in observation)), action[index])
+                seen = Observation(*(field[index] for field in observation))
+                state = None if states is None else states[part[0]]
+                decision: Decision = policy(seen, action[index], state=state)
             a = advantage[index]
             a = (a - a.mean()) / (a.std() + 1e-8)
             policy_loss, ratio = surrogate(decision.log_prob, old_log_prob[index], a, config.clip)

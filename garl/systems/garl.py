@@ -14,11 +14,11 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -92,6 +92,12 @@ class Config(Settings):
     reward: RewardConfig = RewardConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     ppo: PPOConfig = PPOConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.policy.recurrent and self.strokes % min(self.ppo.bptt, self.strokes):
+            raise GarlError(f"ppo.bptt must divide the {self.strokes} strokes of a painting, not be {self.ppo.bptt}")
+        return self
 
     def spent(self, seconds: float, episodes: int) -> float:
         """The share of the budget that is used up, 0..1 and beyond; the budget that runs out first counts."""
