@@ -330,7 +330,9 @@ def test_a_checkpoint_of_other_sizes_is_refused(tiny_config: Config, tiny_run: P
         load_agent(tmp_path, "cpu")
 
 
-@pytest.mark.parametrize("name", ["channels", "blocks", "features", "location_channels", "location_blocks", "noise"])
+@pytest.mark.parametrize(
+    "name", ["channels", "blocks", "features", "location_channels", "location_blocks", "noise", "recurrent"]
+)
 def test_a_config_cannot_ask_for_weights_that_its_checkpoint_lacks(tiny_run: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes((tiny_run / "checkpoint.safetensors").read_bytes())
     settings = json.loads((tiny_run / "config.json").read_text())
