@@ -105,6 +105,7 @@ class ActorCritic(nn.Module):
         """
         features = self.extractor(observation)  # (N, F)
         if self.memory is not None:
+            assert state is not None, "a recurrent policy needs its state: `ActorCritic.state` at first"
             features, state = self.memory(features, state)
         if self.value_extractor is not None:
             value_features = self.value_extractor(observation)
