@@ -30,19 +30,20 @@ def collect(
     device, frames = noise.device, policy.config.frames
     batch = env.num_envs
     canvases = [env.begin().to(device)]
-    last_action = torch.full((batch, len(env.action_spec)), -1, device=device)
+    last_action, state = policy.last_action(batch, device), policy.state(batch, device)
     asked = torch.full((batch,), -1, device=device) if condition is None else condition
-    observations, decisions = [], []
+    observations, decisions, states = [], [], []
     for t in range(env.strokes):
         stack = [canvases[max(0, t - k)] for k in range(frames)]
         step = torch.full((batch,), t, device=device)
         drawn = noise[t] if noise.ndim == 3 else noise
         observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            decision = policy(observation, generator=generator)
+            decision = policy(observation, generator=generator, state=state)
         canvases.append(env.paint(decision.action).to(device))
-        last_action = decision.action
         observations.append(observation)
+        states.append(state)
+        last_action, state = decision.action, decision.state
         decisions.append(decision)
     strokes, seeds = env.strokes_and_seeds()
     return Rollout(
@@ -54,4 +55,5 @@ def collect(
         canvases=torch.stack(canvases),
         strokes=strokes.transpose(0, 1),
         seeds=seeds,
+        state=None if state is None else torch.stack([before for before in states if before is not None]),
     )

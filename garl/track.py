@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from garl.boards import Histogram
 from garl.policy.actor_critic import ActorCritic
+from garl.policy.heads import AutoregressiveHead
 from garl.types import ActionSpec, Observation, Rollout
 
 QUANTILES = (5, 25, 50, 75, 95)
@@ -77,8 +78,13 @@ def entropies(entropy: Tensor, spec: ActionSpec) -> dict[str, Tensor]:
 
 
 def actions(action: Tensor, spec: ActionSpec) -> dict[str, Tensor]:
-    """Of each dimension of the actions (T, B, D): the share of the most frequent bin, and how even the bins are."""
-    figures = {}
+    """Of each dimension of the actions (T, B, D): the share of the most frequent bin, and how even the bins are.
+
+    Actions that are fractions have no bins, and nothing is said of them.
+    """
+    figures: dict[str, Tensor] = {}
+    if action.is_floating_point():
+        return figures
     for i, dimension in enumerate(spec):
         share = counts(action[..., i], dimension.n) / action[..., i].numel()
         figures[f"action/{dimension.name}_most"] = share.max()
@@ -161,7 +167,9 @@ def told_apart(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def head_entropies(policy: ActorCritic, rollout: Rollout, spec: ActionSpec) -> dict[str, Tensor]:
-    """The entropy of each head, as a share of its greatest possible one, over some of the rollout's transitions."""
+    """The entropy of each autoregressive head, as a share of its greatest, over some of the rollout's transitions."""
+    if not isinstance(policy.head, AutoregressiveHead):
+        return {}
     heads: list[Tensor] = []
     hooks = [
         decoder.register_forward_hook(lambda module, given, logits: heads.append(logits))
@@ -170,7 +178,8 @@ def head_entropies(policy: ActorCritic, rollout: Rollout, spec: ActionSpec) -> d
     action = rollout.action.flatten(0, 1)
     some = torch.linspace(0, len(action) - 1, min(SAMPLE, len(action))).long().to(action.device, non_blocking=True)
     try:
-        policy(Observation(*(field.flatten(0, 1)[some] for field in rollout.observation)), action[some])
+        state = None if rollout.state is None else rollout.state.flatten(0, 1)[some]
+        policy(Observation(*(field.flatten(0, 1)[some] for field in rollout.observation)), action[some], state=state)
     finally:
         for hook in hooks:
             hook.remove()
@@ -187,7 +196,7 @@ def histograms(
     """For the boards: what was chosen in each dimension of the action, and how the rest is distributed."""
     figures = {"reward/strokes": rewards, "advantage/all": advantage, "value/all": rollout.value, "d/final": score[-1]}
     found = {name: np.histogram(x.cpu().numpy(), 64) for name, x in figures.items()}
-    for i, dimension in enumerate(spec):
+    for i, dimension in enumerate(() if rollout.action.is_floating_point() else spec):
         chosen = counts(rollout.action[..., i], dimension.n).cpu().numpy()
         found[f"action/{dimension.name}"] = (chosen, np.arange(dimension.n + 1) - 0.5)
     return found

@@ -3,6 +3,7 @@
 T  strokes in an episode          B  canvases painted side by side
 C  channels (1 or 3)              H, W  canvas height and width in pixels
 D  dimensions of an action        Z  length of the noise vector
+K  coordinates of an action: two for a location, one for any other dimension
 """
 
 from __future__ import annotations
@@ -57,7 +58,13 @@ class Choice:
 
 Dimension = Location | Scalar | Flag | Choice
 ActionSpec = tuple[Dimension, ...]
-"""What an engine offers and a policy is built from. An action is int64 (D,): one bin index per dimension."""
+"""What an engine offers and a policy is built from. An action is int64 (D,): one bin index per dimension; or
+float32 (K,): for each coordinate a fraction 0..1 of its range, x before y."""
+
+
+def coordinates(spec: ActionSpec) -> int:
+    """K: the numbers in an action of fractions."""
+    return sum(2 if isinstance(dimension, Location) else 1 for dimension in spec)
 
 
 class Observation(NamedTuple):
@@ -65,7 +72,7 @@ class Observation(NamedTuple):
 
     canvas: Tensor  # (N, frames · C, H, W) uint8, the newest frame first
     noise: Tensor  # (N, Z) float32, one draw per episode
-    last_action: Tensor  # (N, D) int64; -1 before the first stroke
+    last_action: Tensor  # (N, D) int64, −1 before the first stroke; or (N, K) float32, then ½
     step: Tensor  # (N,) int64, strokes painted so far
     condition: Tensor  # (N,) int64, the class that is asked for; -1: none
 
@@ -73,10 +80,11 @@ class Observation(NamedTuple):
 class Decision(NamedTuple):
     """What the policy answers."""
 
-    action: Tensor  # (N, D) int64
+    action: Tensor  # (N, D) int64 or (N, K) float32
     log_prob: Tensor  # (N,) float32: log P(a|s), summed over the heads (eq. 5.1)
     entropy: Tensor  # (N,) float32: summed over the heads
     value: Tensor  # (N,) float32
+    state: Tensor | None = None  # (N, 2 · recurrent) float32, a recurrent policy's memory after the stroke
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,14 @@ class Rollout:
     """B complete episodes of T strokes, as `rollout.collect` returns them."""
 
     observation: Observation  # each field (T, B, …)
-    action: Tensor  # (T, B, D) int64
+    action: Tensor  # (T, B, D) int64 or (T, B, K) float32
     log_prob: Tensor  # (T, B) float32
     value: Tensor  # (T, B) float32; the value after the last stroke is 0 by definition
     entropy: Tensor  # (T, B) float32
     canvases: Tensor  # (T + 1, B, C, H, W) uint8, from the blank canvas to the final one
     strokes: Tensor  # (T, B, 14) float32, physical strokes as `garl.brush.geometry` lays them out
     seeds: Tensor  # (B,) int64, each painting's jitter seed
+    state: Tensor | None = None  # (T, B, 2 · recurrent) float32, a recurrent policy's memory before each stroke
 
     def __post_init__(self) -> None:
         steps, batch, _ = self.action.shape

@@ -33,7 +33,7 @@ def run(seed: int = 0, action_seed: int = 1) -> tuple[Rollout, ActorCritic, Tens
 
 def tensors(rollout: Rollout) -> dict[str, Tensor]:
     """Every tensor of a rollout by name."""
-    named = {f.name: getattr(rollout, f.name) for f in fields(rollout) if f.name != "observation"}
+    named = {f.name: getattr(rollout, f.name) for f in fields(rollout) if f.name not in ("observation", "state")}
     return named | {f"observation.{name}": value for name, value in rollout.observation._asdict().items()}
 
 

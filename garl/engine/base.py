@@ -24,4 +24,5 @@ class Engine(Protocol):
         """Start `n` blank canvases; `rng` seeds whatever is random in their strokes."""
 
     def apply(self, canvas: Tensor, action: Tensor) -> Tensor:
-        """Return new canvases with one stroke each; `action` is int64 (B, D), bin indices by `action_spec`."""
+        """Return new canvases with one stroke each; `action` is int64 (B, D), bin indices by `action_spec`,
+        or float32 (B, K), fractions of each coordinate's range."""

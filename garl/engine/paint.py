@@ -28,7 +28,7 @@ from garl.brush.spec import Brush, load_brush
 from garl.engine import kernels
 from garl.errors import GarlError
 from garl.settings import Settings
-from garl.types import ActionSpec, Choice, Dimension, Flag, Location, Scalar
+from garl.types import ActionSpec, Choice, Dimension, Flag, Location, Scalar, coordinates
 
 KINDS = {"bezier": kernels.BEZIER, "line": kernels.LINE, "triangle": kernels.TRIANGLE, "point": kernels.POINT}
 LOCATION_NAMES = {
@@ -138,19 +138,26 @@ class StrokeCodec:
         self.action_spec: ActionSpec = tuple(spec)
 
     def decode(self, action: Tensor, pen: Tensor) -> Tensor:
-        """Physical strokes (B, 14) float32 of actions (B, D) int64; `pen` (B, 2) is where the last ones ended."""
+        """Physical strokes (B, 14) float32 of actions; `pen` (B, 2) is where the last ones ended.
+
+        Actions are bins, (B, D) int64, or fractions of each coordinate's range, (B, K) float32, clipped to 0..1.
+        """
         config = self.config
         places = [pen.double()] if config.contiguous else []
         scalars: dict[str, Tensor] = {}
-        for column, dimension in zip(action.unbind(1), self.action_spec, strict=True):
+        continuous = action.is_floating_point()
+        sizes = [coordinates((dimension,)) if continuous else 1 for dimension in self.action_spec]
+        action = action.double().clamp(0.0, 1.0) if continuous else action
+        for columns, dimension in zip(action.split(sizes, 1), self.action_spec, strict=True):
             if isinstance(dimension, Location):
-                row, col = column // dimension.grid, column % dimension.grid
-                places.append((torch.stack([col, row], 1).double() + 0.5) / dimension.grid)
+                cell = torch.cat([columns % dimension.grid, columns // dimension.grid], 1)
+                places.append(columns if continuous else (cell.double() + 0.5) / dimension.grid)
             elif isinstance(dimension, Scalar):
-                span = dimension.high - dimension.low
-                scalars[dimension.name] = dimension.low + column.double() * span / (dimension.n - 1)
+                span, most = dimension.high - dimension.low, 1 if continuous else dimension.n - 1
+                scalars[dimension.name] = dimension.low + columns[:, 0].double() * span / most
             else:
-                scalars[dimension.name] = column.double()
+                bins = (columns * dimension.n).floor().clamp(max=dimension.n - 1) if continuous else columns
+                scalars[dimension.name] = bins[:, 0].double()
         places += [places[-1]] * (3 - len(places))
         constant = places[0].new_ones(len(action))
         if config.color_channels == 3:
@@ -393,7 +400,7 @@ class PaintEngine:
         return self._blank.repeat(n, 1, 1, 1)
 
     def apply(self, canvas: Tensor, action: Tensor) -> Tensor:
-        """New canvases (B, C, H, W): `canvas` with the strokes of `action` (B, D) int64 painted on."""
+        """New canvases (B, C, H, W): `canvas` with the strokes of `action`, (B, D) or (B, K), painted on."""
         strokes = self.codec.decode(action, self._pen)
         self._pen = self.codec.pen(strokes)
         canvas = canvas.clone()

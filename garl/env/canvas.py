@@ -73,7 +73,7 @@ class PaintEnv(gym.vector.VectorEnv):
         return self.canvas
 
     def paint(self, actions: Tensor) -> Tensor:
-        """The canvases (B, C, H, W) uint8 after the strokes of `actions` (B, D) int64."""
+        """The canvases (B, C, H, W) uint8 after the strokes of `actions`, (B, D) int64 or (B, K) float32."""
         self.canvas = self.engine.apply(self.canvas, actions.to(self.engine.device))
         self.painted += 1
         return self.canvas

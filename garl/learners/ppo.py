@@ -81,6 +81,14 @@ PolicyLoss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]
 """(log-probability, the rollout's, normalised advantage), each (N,) → a loss to minimise, and figures to watch."""
 
 
+def subsequences(steps: int, batch: int, length: int) -> Tensor:
+    """Where the transitions of each subsequence lie in a rollout of (T · B): (L, T / L · B).
+
+    All episodes begin and end together and L divides T, so that none is shorter: nothing has to be masked.
+    """
+    return torch.arange(steps * batch).view(steps // length, length, batch).transpose(0, 1).reshape(length, -1)
+
+
 def improve(
     policy: ActorCritic,
     optimizer: torch.optim.Optimizer,
@@ -96,23 +104,33 @@ def improve(
 ) -> dict[str, Tensor]:
     """Several epochs over the rollout's T · B transitions; advantages are normalised within each minibatch.
 
+    A recurrent policy learns from whole subsequences of `bptt` strokes, each from its state in the rollout on
+    (truncated back-propagation through time, Williams & Peng 1990; thesis §7.9); any other from single strokes.
+
     advantage, target: (T, B). Returns the means of the metrics over all minibatches, each a scalar tensor, and the mean
     KL divergence of the last epoch.
     """
     observation = Observation(*(field.flatten(0, 1) for field in rollout.observation))
     action, old_log_prob = rollout.action.flatten(0, 1), rollout.log_prob.flatten()
     advantage, target = advantage.flatten(), target.flatten()
+    states = None if rollout.state is None else rollout.state.flatten(0, 1)
+    length = 1 if states is None else min(config.bptt, len(rollout.action))
+    sequences = subsequences(len(rollout.action), len(rollout.action[0]), length)  # (L, T / L · B)
     entropy_weight = weights.entropy
     sums: dict[str, Tensor] = {}
     minibatches = 0
     for _ in range(epochs):
         divergences = []
-        order = torch.randperm(len(action), generator=generator).to(action.device, non_blocking=True)
-        for index in order.split(config.batch_size):
+        order = sequences[:, torch.randperm(sequences.shape[1], generator=generator)]
+        order = order.to(action.device, non_blocking=True)
+        for part in order.split(max(1, config.batch_size // length), 1):
+            index = part.flatten()
             if len(index) < 2:
                 continue  # one transition has no spread to normalise by
             with torch.autocast(action.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                decision: Decision = policy(Observation(*(field[index] for field in observation)), action[index])
+                seen = Observation(*(field[index] for field in observation))
+                state = None if states is None else states[part[0]]
+                decision: Decision = policy(seen, action[index], state=state)
             a = advantage[index]
             a = (a - a.mean()) / (a.std() + 1e-8)
             actor_loss, figures = policy_loss(decision.log_prob, old_log_prob[index], a)

@@ -31,6 +31,8 @@ class LearnerConfig(Settings):
     """Let that weight adapt until the entropy is this share of the greatest possible one; 0: it does not adapt."""
     max_grad_norm: float = Field(0.5, gt=0.0)
     """Gradients are scaled down to this L2 norm."""
+    bptt: int = Field(16, ge=1)
+    """Strokes through which the gradient of a recurrent policy runs back; the thesis compares 4, 8 and 16 (§7.9)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the networks compute in; softmax and losses are float32 always."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from garl.settings import Settings
-from garl.types import ActionSpec, Dimension, Location, Observation
+from garl.types import ActionSpec, Dimension, Location, Observation, coordinates
 
 Place = Literal["extractor", "head", "none"]
 
@@ -18,6 +18,12 @@ Place = Literal["extractor", "head", "none"]
 class PolicyConfig(Settings):
     """Sizes and embeddings of the actor-critic. The defaults are the thesis's."""
 
+    head: Literal["autoregressive", "categorical", "gaussian", "beta"] = "autoregressive"
+    """How an action is chosen: one dimension given those before it, or all at once; by bins, or as real numbers."""
+    log_std: Literal["state", "free"] = "state"
+    """Whether the gaussian head's standard deviations depend on what is seen, or are parameters of their own."""
+    recurrent: int = Field(0, ge=0)
+    """Size of an LSTM cell after the extractor, 256 in the thesis's recurrent variant (§7.9); 0: none."""
     channels: int = Field(64, ge=1)
     """Feature maps of the extractor (the thesis's c)."""
     blocks: int = Field(8, ge=0)
@@ -44,6 +50,11 @@ class PolicyConfig(Settings):
     """Whether the critic is told how many strokes have been painted."""
     value_separate: bool = False
     """Whether the critic has a feature extractor of its own."""
+
+    @property
+    def continuous(self) -> bool:
+        """Whether actions are fractions (N, K) rather than bins (N, D)."""
+        return self.head in ("gaussian", "beta")
 
 
 def initialise(module: nn.Module) -> None:
@@ -111,16 +122,41 @@ class ActionEncoder(nn.Module):
         return torch.cat([encode(action[:, i]) for i, encode in enumerate(self.encoders)], -1)
 
 
+class FractionEncoder(nn.Module):
+    """An action of fractions (N, K) → (N, 16 · D), linear in what was painted, as −1..1; ½ encodes to the bias."""
+
+    def __init__(self, spec: ActionSpec) -> None:
+        super().__init__()
+        self.linear = nn.Linear(coordinates(spec), 16 * len(spec))
+
+    def forward(self, action: Tensor) -> Tensor:
+        return self.linear(action.clamp(0.0, 1.0) * 2.0 - 1.0)
+
+
 class Conditions(nn.Module):
     """Noise, previous action, step and class, embedded to one vector of `size` channels each and summed."""
 
-    def __init__(self, spec: ActionSpec, size: int, noise: int, action: bool, max_steps: int, classes: int = 0) -> None:
+    def __init__(
+        self,
+        spec: ActionSpec,
+        size: int,
+        noise: int,
+        action: bool,
+        max_steps: int,
+        classes: int = 0,
+        continuous: bool = False,
+    ) -> None:
         super().__init__()
         self.max_steps = max_steps
         self.noise = nn.Sequential(nn.Linear(noise, 64), nn.ReLU(), nn.Linear(64, size)) if noise else None
         encoded = 16 * len(spec)
         self.action = (
-            nn.Sequential(ActionEncoder(spec), nn.Linear(encoded, 64), nn.ReLU(), nn.Linear(64, size))
+            nn.Sequential(
+                FractionEncoder(spec) if continuous else ActionEncoder(spec),
+                nn.Linear(encoded, 64),
+                nn.ReLU(),
+                nn.Linear(64, size),
+            )
             if action
             else None
         )
@@ -168,6 +204,7 @@ class FeatureExtractor(nn.Module):
             config.embed_action == "extractor",
             max_steps if embed_steps else 0,
             classes,
+            config.continuous,
         )
         self.down = nn.Sequential(*(nn.Sequential(nn.Conv2d(c, c, 3, 2, 1), nn.ReLU(inplace=True)) for _ in range(3)))
         self.blocks = nn.Sequential(*(ResidualBlock(c, config.blocks) for _ in range(config.blocks)))

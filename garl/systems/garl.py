@@ -119,6 +119,9 @@ class Config(Settings):
             raise GarlError("condition label asks for every class, label leaves but one: leave out one of the two")
         if self.adversary.intermediate == "mixed" and self.strokes < 2:
             raise GarlError("adversary.intermediate mixed needs unfinished canvases: set strokes to 2 or more")
+        if self.policy.recurrent and self.strokes % min(self.learning.bptt, self.strokes):
+            wrong = f"not be {self.learning.bptt}"
+            raise GarlError(f"{self.learner}.bptt must divide the {self.strokes} strokes of a painting, {wrong}")
         return self
 
     def spent(self, seconds: float, episodes: int) -> float:

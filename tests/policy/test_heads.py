@@ -170,7 +170,7 @@ def test_bfloat16_networks_still_give_float32_log_probs() -> None:
     exact = policy(observation, generator=torch.Generator().manual_seed(8))
     with torch.autocast("cpu", torch.bfloat16):
         half = policy(observation, exact.action)
-    assert [x.dtype for x in half] == [torch.int64, torch.float32, torch.float32, torch.float32]
+    assert [x.dtype for x in half[:4]] == [torch.int64, torch.float32, torch.float32, torch.float32]
     torch.testing.assert_close(half.log_prob, exact.log_prob, rtol=0, atol=0.05)
     torch.testing.assert_close(half.entropy, exact.entropy, rtol=0, atol=0.05)
     # Only the network is rounded: the softmax sums to 1 far below bfloat16's 2^-8.
@@ -188,7 +188,7 @@ def test_seeded_sampling_repeats() -> None:
     torch.manual_seed(99)  # the global generator has no say
     second = policy(observation, generator=torch.Generator().manual_seed(11))
     third = policy(observation, generator=torch.Generator().manual_seed(12))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first[:4], second[:4], strict=True))
     assert not torch.equal(first.action, third.action)
 
 

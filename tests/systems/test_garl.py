@@ -386,7 +386,9 @@ def test_a_strangers_run_is_not_gone_on_with(
         train(changed(tiny_config, steps=80), tmp_path, resume=True)
 
 
-@pytest.mark.parametrize("name", ["channels", "blocks", "features", "location_channels", "location_blocks", "noise"])
+@pytest.mark.parametrize(
+    "name", ["channels", "blocks", "features", "location_channels", "location_blocks", "noise", "recurrent"]
+)
 def test_a_config_cannot_ask_for_weights_that_its_checkpoint_lacks(tiny_run: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes((tiny_run / "checkpoint.safetensors").read_bytes())
     settings = json.loads((tiny_run / "config.json").read_text())
