@@ -75,7 +75,7 @@ def test_wandb_gets_the_records_offline(calls: list[tuple[str, Any, Any]], tiny_
     records = [json.loads(line) for line in (tmp_path / "mine" / "metrics.jsonl").read_text().splitlines()]
     assert figures == [(record, record["steps"]) for record in records]
     shown = [(values, step) for values, step in logged if "cycle" not in values]
-    assert [step for _, step in shown] == [32, 64]
+    assert [step for _, step in shown] == [16, 32, 64]
     assert shown[0][0]["pictures/mean"] == "picture"
     assert shown[0][0]["action/start"] == "histogram"
     assert calls[-1][0] == "finish"

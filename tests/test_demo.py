@@ -35,8 +35,8 @@ def test_the_demo_leaves_four_files(
     caption = both.shape[0] - painted.shape[0]
     assert both.shape[1] == 2 * painted.shape[1]
     assert (both[caption:, : painted.shape[1]] == painted).all()
-    # Means of cycles 2 and 4, 96 pixels each with a border of 2.
-    assert Image.open(out / "mean-over-time.png").size == (2 * 98 + 2, 98 + 2)
+    # Means of cycles 1, 2 and 4, 96 pixels each with a border of 2.
+    assert Image.open(out / "mean-over-time.png").size == (3 * 98 + 2, 98 + 2)
     with av.open(str(out / "time-lapse.mp4")) as film:
         assert sum(1 for _ in film.decode(video=0)) >= 3  # blank, and after each stroke
     assert len(ET.parse(out / "painting.svg").getroot()) == 2 + 2  # a title, the ground and two strokes

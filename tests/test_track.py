@@ -124,16 +124,17 @@ def test_the_heads_entropies_sum_to_the_policys() -> None:
         nn.init.orthogonal_((decoder.up[-1] if hasattr(decoder, "up") else decoder).weight)
     canvas = torch.randint(0, 256, (2, 5, 1, 9, 14), dtype=torch.uint8)
     last = torch.full((2, 5, 3), -1)
-    observation = Observation(canvas, torch.randn(2, 5, 3), last, torch.zeros(2, 5, dtype=torch.int64))
+    step = torch.zeros(2, 5, dtype=torch.int64)
+    observation = Observation(canvas, torch.randn(2, 5, 3), last, step, step - 1)
     with torch.no_grad():
         decision: Decision = policy(Observation(*(field.flatten(0, 1) for field in observation)))
-    shaped = [field.unflatten(0, (2, 5)) for field in decision]
+    shaped = [field.unflatten(0, (2, 5)) for field in decision[:4]]
     rollout = Rollout(
         observation,
         shaped[0],
         *(shaped[i] for i in (1, 3, 2)),
         torch.zeros(3, 5, 1, 9, 14, dtype=torch.uint8),
-        torch.zeros(2, 5, 11),
+        torch.zeros(2, 5, 14),
         torch.zeros(5, dtype=torch.int64),
     )
     figures = track.head_entropies(policy, rollout, SPEC)

@@ -90,7 +90,7 @@ class Config(Settings):
     """CPU threads of the networks; 0: one per core. Small networks gain little from more than two; where something
     else keeps a core busy, one is fastest."""
     picture_every: int = Field(40, ge=1)
-    """Cycles between two sample pictures and measurements of the distance to the data."""
+    """Cycles between two sample pictures and measurements of the distance to the data; the first is made after one."""
     checkpoint_every: int = Field(40, ge=1)
     """Cycles between two checkpoints."""
     on_divergence: Literal["stop", "roll_back"] = "stop"

@@ -136,7 +136,7 @@ def test_samples_repeat_with_their_generator_and_carry_no_gradient(head: Any) ->
 
 @pytest.mark.parametrize("contiguous", [False, True])
 def test_fractions_at_the_centres_of_bins_are_the_strokes_of_the_bins(contiguous: bool) -> None:
-    codec = StrokeCodec(PaintConfig(grid=8, bins=5, contiguous=contiguous), load_brush("splatter"))
+    codec = StrokeCodec(PaintConfig(grid=8, bins=5, contiguous=contiguous), [load_brush("splatter")])
     generator, columns = torch.Generator().manual_seed(0), []
     bins = torch.stack([torch.randint(0, d.n, (9,), generator=generator) for d in codec.action_spec], 1)
     for index, d in zip(bins.unbind(1), codec.action_spec, strict=True):
