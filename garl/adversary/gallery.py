@@ -14,28 +14,38 @@ ROOMS = 24
 
 
 class Gallery:
-    """The paintings of the last visits, and the mean scores that each visit gave to all that hung there.
+    """The paintings of the last J visits, and the mean scores that each visit gave to all that hung there.
 
-    images  (I, 32, C, H, W) uint8     scores  (J, I) float32, NaN where set i came after visit j; J = I
+    images     (J, 32, C, H, W) uint8      scores  (J, J) float32; set i came with visit i, before it stands 0
+    condition  (J, 32) int64, the classes that the paintings were asked for; −1: none
     """
 
     def __init__(self) -> None:
-        self.images: Tensor | None = None
+        self.images = torch.empty(0, dtype=torch.uint8)
+        self.condition = torch.empty(0, dtype=torch.int64)
         self.scores = torch.empty(0, 0)
 
-    def visit(self, paintings: Tensor, score: Callable[[Tensor], Tensor]) -> None:
-        """Hang the first of `paintings` (N ≥ 32, C, H, W) uint8, and score every set anew."""
-        newest = paintings[None, :SHOWN]
-        self.images = newest if self.images is None else torch.cat([self.images, newest])[-ROOMS:]
+    def visit(
+        self, paintings: Tensor, condition: Tensor | None, score: Callable[[Tensor, Tensor | None], Tensor]
+    ) -> None:
+        """Hang the first 32 of `paintings` (N, C, H, W) uint8, asked for classes (N,), and score every set anew."""
+        asked = paintings.new_full((len(paintings),), -1, dtype=torch.int64) if condition is None else condition
+        self.images, self.condition = _hung(self.images, paintings), _hung(self.condition, asked)
         rooms = len(self.images)
-        row = score(self.images.flatten(0, 1)).view(rooms, -1).mean(1)
-        before = torch.cat([self.scores, self.scores.new_full((len(self.scores), 1), torch.nan)], 1)[:, -rooms:]
-        self.scores = torch.cat([before.to(row.device), row[None]])[-rooms:]
+        told = None if condition is None else self.condition.flatten()
+        row = score(self.images.flatten(0, 1), told).view(rooms, -1).mean(1)
+        before = torch.nn.functional.pad(self.scores.to(row.device), (0, 1))[:, -rooms:]
+        self.scores = torch.cat([before, row[None]])[-rooms:] if len(before) else row[None]
 
     def state_dict(self) -> dict[str, Tensor]:
-        images = torch.empty(0, dtype=torch.uint8) if self.images is None else self.images
-        return {"images": images, "scores": self.scores}
+        return {"images": self.images, "condition": self.condition, "scores": self.scores}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.images = state["images"] if len(state["images"]) else None
-        self.scores = state["scores"]
+        if state:  # older runs had no gallery
+            self.images, self.condition, self.scores = state["images"], state["condition"], state["scores"]
+
+
+def _hung(kept: Tensor, new: Tensor) -> Tensor:
+    """`kept` (J, 32, …) with the first of `new` (N, …) behind it, as far as there are rooms."""
+    new = new[None, :SHOWN]
+    return torch.cat([kept, new])[-ROOMS:] if len(kept) else new

@@ -26,12 +26,13 @@ def slow_power(series: np.ndarray, shortest: float, longest: float) -> float:
 
 
 def flips(scores: np.ndarray) -> float:
-    """How much rankings change, by scores (J, I) that J discriminators, one after another, gave to the same I sets.
+    """How much rankings change, by scores (J, J) that J discriminators, one after another, gave to J sets of paintings.
 
     Each row is taken in units of its spread. For every pair of sets and every two neighbouring rows that rank it
     differently, the smaller of its two differences counts: a close call counts little. The mean over all pairs and
-    rows; 0 if no ranking ever changes. Sets that a row has not seen are NaN.
+    rows; 0 if no ranking ever changes. The i-th set is there from the i-th row on; what stands before does not count.
     """
+    scores = np.where(np.tri(len(scores), dtype=bool), scores, np.nan)
     spread = np.nanstd(scores, axis=1, keepdims=True) + 1e-12
     difference = (scores[:, :, None] - scores[:, None, :]) / spread[:, :, None]  # (J, I, I)
     before, after = difference[:-1], difference[1:]

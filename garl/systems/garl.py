@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from garl.advantage import AdvantageConfig, RewardScale, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
+from garl.adversary.gallery import Gallery
 from garl.adversary.losses import step_weight
 from garl.adversary.memory import FakeMemory, canvases_of, fakes_of
 from garl.adversary.update import Adversary, AdversaryConfig
@@ -34,8 +35,10 @@ from garl.data.images import Images, load
 from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, choose_paint_device, load_brushes
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
+from garl.evaluate.coverage import class_shares
 from garl.evaluate.frechet import frechet_distance
 from garl.evaluate.judge import load_judge
+from garl.evaluate.oscillation import flips
 from garl.export.picture import grid, save_png
 from garl.learners import a2c, ppo
 from garl.learners.a2c import A2CConfig
@@ -296,12 +299,13 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         adversary = Adversary(images.array.shape[1:], config.adversary, device, len(classes))
         memory = FakeMemory(config.adversary.memory or painted, config.adversary.memory_priority)
         recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
+        gallery = Gallery()
 
         # What of it changes is saved, and found again.
         running = {"weights": weights, "scale": scale}
         constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity, "classes": classes}
         state = State(
-            env, policy, optimizer, average, adversary, memory, generator, sampler, recent, running, constants
+            env, policy, optimizer, average, adversary, memory, generator, sampler, recent, gallery, running, constants
         )
         if run.checkpoint:
             state.restore(run.checkpoint, out)
@@ -370,7 +374,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 continue
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
-                record["frechet"] = frechet_distance(judge.features(paintings), real_features)
+                features, seen_as = judge.both(paintings)
+                record["frechet"] = frechet_distance(features, real_features)
+                record |= {f"classes/{k}": share for k, share in enumerate(class_shares(seen_as).tolist())}
+                gallery.visit(rollout.final, asked, adversary.score)
+                record["d/flips"] = flips(gallery.scores.cpu().numpy())
                 label = None if example_class is None else example_class[:SAMPLE].to(device)
                 figures = told_apart(adversary.score(examples[:SAMPLE].to(device), label), score[-1])
                 record |= read(figures | head_entropies(policy, rollout, env.action_spec))

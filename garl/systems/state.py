@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 
+from garl.adversary.gallery import Gallery
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
 from garl.env.canvas import PaintEnv
@@ -34,6 +35,7 @@ class State:
     generator: torch.Generator  # every draw but the policy's
     sampler: torch.Generator  # the policy's, on its device
     recent: deque[Tensor]  # the newest paintings, one batch a cycle
+    gallery: Gallery
     running: dict[str, torch.nn.Module]  # what else has buffers that change: weights and scales that adapt
     constants: dict[str, Any]  # what never changes, but is found again: the brush, the data's checksum
     cycle: int = 0  # finished ones
@@ -55,6 +57,7 @@ class State:
         """Everything that is a tensor, by name."""
         tensors = self.learned()
         tensors |= {f"memory.{key}": value for key, value in self.memory.state_dict().items()}
+        tensors |= {f"gallery.{key}": value for key, value in self.gallery.state_dict().items()}
         tensors["recent"] = torch.cat(list(self.recent)) if self.recent else torch.empty(0, dtype=torch.uint8)
         tensors |= {"generator": self.generator.get_state(), "sampler": self.sampler.get_state()}
         tensors["dropout"] = torch.get_rng_state()
@@ -82,7 +85,8 @@ class State:
         unflatten("policy_optimizer", tensors, self.optimizer)
         unflatten("adversary_optimizer", tensors, self.adversary.optimizer)
         device = self.sampler.device
-        self.memory.load_state_dict({name: value.to(device) for name, value in under("memory.", tensors).items()})
+        for prefix, part in (("memory.", self.memory), ("gallery.", self.gallery)):
+            part.load_state_dict({name: value.to(device) for name, value in under(prefix, tensors).items()})
         self.recent.clear()
         recent = tensors["recent"].to(device)
         self.recent.extend(recent.split(self.env.num_envs) if len(recent) else ())

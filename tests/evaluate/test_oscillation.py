@@ -26,21 +26,20 @@ def test_of_white_noise_the_band_s_share_counts() -> None:
 
 
 def test_rankings_that_stay_do_not_flip() -> None:
-    scores = np.array([[0.0, 1.0, 3.0], [5.0, 5.5, 9.0], [-2.0, 0.0, 0.1]])
-    assert flips(scores) == 0.0
+    assert flips(np.array([[0.0, 0.0, 0.0], [5.0, 5.5, 0.0], [-2.0, 0.0, 0.1]])) == 0.0
 
 
 def test_a_flip_counts_its_smaller_difference() -> None:
-    spread = np.std([0.0, 1.0, 4.0])
-    scores = np.array([[0.0, 1.0, 4.0], [1.0, 0.0, 4.0]])
-    # One pair of three turns, by 1 on either side.
-    assert flips(scores) == pytest.approx(1 / spread / 3)
+    # The only pair that two neighbouring rows have seen is (0, 1), in rows 1 and 2; each in units of its row's spread.
+    before, after = np.std([0.0, 1.0]), np.std([3.0, 1.0, 4.0])
+    scores = np.array([[9.0, 7.0, 7.0], [0.0, 1.0, 7.0], [3.0, 1.0, 4.0]])
+    assert flips(scores) == pytest.approx(min(1 / before, 2 / after))
     # A close call counts less than a full turn.
-    assert flips(np.array([[0.0, 1.0, 4.0], [0.1, 0.0, 4.0]])) < flips(np.array([[0.0, 1.0, 4.0], [4.0, 1.0, 0.0]]))
+    close = np.array([[9.0, 7.0, 7.0], [0.0, 1.0, 7.0], [1.1, 1.0, 4.0]])
+    assert 0 < flips(close) < flips(scores)
 
 
-def test_sets_not_yet_seen_are_left_out() -> None:
-    late = np.array([[0.0, 2.0, np.nan], [2.0, 0.0, 1.0], [2.0, 0.0, 1.0]])
-    assert flips(late) > 0
-    assert flips(np.array([[0.0, 1.0, np.nan], [0.0, 1.0, 5.0]])) == 0.0
-    assert flips(np.zeros((1, 4))) == 0.0
+def test_what_stands_before_a_set_was_there_does_not_count() -> None:
+    scores = np.array([[0.0, 2.0, 5.0], [2.0, 0.0, -5.0], [2.0, 0.0, 1.0]])
+    assert flips(scores) == 0.0  # the pair (0, 1) is first ranked by row 1
+    assert flips(np.zeros((1, 1))) == 0.0

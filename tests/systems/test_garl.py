@@ -103,7 +103,7 @@ def documented(dimensions: list[str]) -> list[re.Pattern[str]]:
     table = [line for line in TABLE.read_text().split("## Metrics")[1].splitlines() if line.startswith("| `")]
     names = [re.escape(name) for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
     part, dimension = r"(policy|adversary)\.[a-z0-9_.]+", f"({'|'.join(dimensions)})"
-    filled = [re.sub(r"_[TPC](?=_|$)", "_NUMBER", name) for name in names]
+    filled = [re.sub(r"(?<=[_/])[TPCN](?=_|$)", "NUMBER", name) for name in names]
     meanings = {"NUMBER": r"\d+", "PART": part, "DIMENSION": dimension}
     return [re.compile(re.sub("[A-Z]+", lambda found: meanings[found[0]], name)) for name in filled]
 
