@@ -17,6 +17,7 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
   train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
+  paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
   demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture
   bench [WHAT]      measure strokes a second on this machine: engine, train or all
@@ -160,6 +161,52 @@ def sample(arguments: list[str]) -> None:
             print(path)
 
     _parse(command, "sample", arguments)
+
+
+def paint(arguments: list[str]) -> None:
+    def command(
+        photo: Path,
+        /,
+        out: Path,
+        strokes: int = 1000,
+        brush: str = "hard_round",
+        painter: Literal["default", "refine", "greedy"] = "default",
+        background: str = "white",
+        seconds: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Paint a picture in strokes.
+
+        Args:
+            photo: The picture: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, of any size and shape.
+            out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes.
+            strokes: How many strokes at most.
+            brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml).
+            painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
+                refine, and greedy for brushes whose texture no gradient knows.
+            background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
+            seconds: Stop searching after about this time.
+            seed: Same seed, same painting, unless --seconds cut it off.
+        """
+        from garl.brush.spec import load_brush
+        from garl.paint_picture import PAINTERS, check_ending, paint_picture, parse_color, read_picture
+        from garl.progress import painting_bar
+
+        check_ending(out)
+        if not 1 <= strokes <= 100_000 or not 0 <= seed < 2**32:
+            raise GarlError(f"--strokes must be from 1 to 100,000 and --seed below 2**32, not {strokes} and {seed}")
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise GarlError(f"--seconds must be above 0, not {seconds}")
+        paper, loaded = parse_color(background), load_brush(brush)
+        picture, frames = read_picture(photo, paper)
+        if frames > 1:
+            print(f"{photo} holds {frames} pictures: the first is painted", file=sys.stderr)
+        with painting_bar() as progress:
+            painting = paint_picture(picture, strokes, loaded, PAINTERS[painter], paper, seed, progress, seconds)
+        painting.save(out)
+        print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
+
+    _parse(command, "paint", arguments)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -352,6 +399,7 @@ def data(arguments: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "sample": sample,
+    "paint": paint,
     "evaluate": evaluate,
     "demo": demo,
     "bench": bench,

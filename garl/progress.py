@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
+
+PaintProgress = Callable[[float, int, float], None]
+"""Told the share of the work done, 0..1, the strokes on the canvas, and the mean squared error, 0..1."""
 
 LINE_EVERY = 10.0
 """Seconds between two lines where nobody watches live."""
@@ -57,3 +64,23 @@ class Progress:
         elif time.monotonic() - self.last_line > LINE_EVERY:
             self.last_line = time.monotonic()
             print("  ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
+
+
+def silent(share: float, strokes: int, error: float) -> None:
+    """Show nothing."""
+
+
+@contextmanager
+def painting_bar() -> Iterator[PaintProgress]:
+    """A bar with strokes, rate, error and the time left: live in a terminal, its last state elsewhere."""
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    started = time.monotonic()
+    with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        task = bar.add_task("painting", total=1.0)
+
+        def show(share: float, strokes: int, error: float) -> None:
+            rate = strokes / max(1e-9, time.monotonic() - started)
+            about = f"{strokes:,} strokes  {rate:,.0f}/s  error {error:.5f}"
+            bar.update(task, completed=min(share, 1.0), description=about)
+
+        yield show

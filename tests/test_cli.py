@@ -133,6 +133,16 @@ MISTAKES = {
     "sample run --out no/a.npz": "cannot write no/a.npz",
     "sample run --out a.png --n 0": "--n must be at least 1",
     "sample run --out a.png --seed -3": "--seed at least 0, not 64 and -3",
+    # Painting
+    "paint text.png --out a.png": "text.png cannot be read as a picture (not a picture in one of PNG",
+    "paint unreadable/b.jpg --out a.png": "unreadable/b.jpg cannot be read as a picture",
+    "paint nowhere.png --out a.png": "cannot read the picture nowhere.png (No such file or directory)",
+    "paint text.png --out a.bmp": "a.bmp ends in .bmp: use one of .png",
+    "paint text.png --out a.png --strokes 0": "--strokes must be from 1 to 100,000",
+    "paint text.png --out a.png --seed -1": "--seed below 2**32, not 1000 and -1",
+    "paint text.png --out a.png --seconds 0": "--seconds must be above 0, not 0",
+    "paint text.png --out a.png --brush hard_rond": "did you mean hard_round?",
+    "paint text.png --out a.png --background whitish": "'whitish' is not a colour",
     "sample run --out a.png --device gpu": "'gpu' is not a device: use auto, cpu or cuda",
     # Measuring
     "evaluate run --label 77": "has no label 77",
@@ -152,7 +162,7 @@ MISTAKES = {
     "brushes --size 0 --out sheet.png": "--size must be from 16 to 2048, not 0",
     "brushes --out no/sheet.png --brush ink": "cannot write no/sheet.png",
     "data download nothing": "there is no set 'nothing'",
-    "paint": "'paint' is not a command: use one of train, sample",
+    "draw": "'draw' is not a command: use one of train, sample",
     "train": "which preset: name one of digits, thesis",
     "train --minutes 5": "which preset: name one of digits, thesis",
     "train numbers": "'numbers' is not a preset",
@@ -288,6 +298,7 @@ def test_data_lists_the_sets(garl: Garl, monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("train digits", "--paint.brush"),
         ("sample", "--out"),
+        ("paint", "--strokes"),
         ("evaluate", "--judge"),
         ("demo", "--minutes"),
         ("brushes", "--size"),
@@ -300,6 +311,23 @@ def test_help(garl: Garl, command: str, option: str) -> None:
     assert f"usage: garl {command}" in result.out
     assert option in result.out
     assert "Args:" not in result.out  # the docstring's own section is for the options below
+
+
+def test_paint(tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = [Image.new("RGB", (30, 20), color) for color in ("red", "blue")]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    words = "paint", "moving.gif", "--strokes", 5, "--seconds", 0.2, "--brush", "marker"
+    result = garl(*words, "--painter", "greedy", "--out", "a.png")
+    assert result.code == 0
+    assert result.out.startswith("a.png: ")
+    assert "moving.gif holds 2 pictures: the first is painted" in result.err
+    assert "error" in result.err
+    red, green, blue = np.asarray(Image.open("a.png")).reshape(-1, 3).mean(0)
+    assert red > 200
+    assert max(green, blue) < 200
+    assert garl(*words, "--out", "a.json", "--background", "#102030").code == 0
+    assert json.loads(Path("a.json").read_text())["background"] == [16, 32, 48]
 
 
 def test_help_of_the_program_and_of_train(garl: Garl) -> None:

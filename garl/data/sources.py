@@ -340,6 +340,11 @@ def _either(path: Path) -> Path | None:
 # Opening.
 
 
+def open_picture(path: Path) -> Image.Image:
+    """A file's picture, its pixels not yet decoded. Raises ValueError, OSError, or what else Pillow may."""
+    return _open(partial(read_plain, path, MAX_FILE_BYTES))
+
+
 def _open(read: Callable[[], bytes]) -> Image.Image:
     content = read()
     with warnings.catch_warnings():

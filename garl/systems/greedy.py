@@ -1,0 +1,200 @@
+"""Greedy search: the honest baseline of every painter, after M. Fogleman's `primitive`
+(https://github.com/fogleman/primitive, 2016).
+
+For each stroke: `proposals` random ones are painted by the engine; the best is mutated, and what is better is kept,
+until `patience` mutations in a row were not. The colour is never searched: for a mask a over the canvas c and the
+target y, the squared error Σ(c + a(k − c) − y)² is least at
+
+    k = Σ a(y − c + ac) / Σ a²
+
+The engine is only asked for the mask, so that every brush will do, with its texture and its jitter.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from numba import njit
+from pydantic import Field
+
+from garl.brush.geometry import BRUSH, OPACITY, POINTS_PER_TYPE, START_PRESSURE, STROKE_SIZE, THICKNESS
+from garl.brush.spec import Brush
+from garl.engine import kernels
+from garl.engine.paint import PreparedBrushes, render_strokes
+from garl.evaluate.pixels import mean_squared_error
+from garl.progress import PaintProgress, silent
+from garl.settings import Settings
+
+
+class GreedyConfig(Settings):
+    """How hard to search."""
+
+    proposals: int = Field(500, ge=1)
+    """Random strokes of which the best is kept."""
+    patience: int = Field(100, ge=0)
+    """Mutations in a row that may fail before a stroke is painted."""
+
+
+def greedy(
+    target: np.ndarray,
+    background: np.ndarray,
+    count: int,
+    brush: Brush,
+    seed: int,
+    progress: PaintProgress = silent,
+    seconds: float | None = None,
+    config: GreedyConfig = GreedyConfig(),  # noqa: B008, it is frozen
+) -> np.ndarray:
+    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `background` (3,) uint8.
+
+    After `seconds` it returns the strokes that it has.
+    """
+    started = time.monotonic()
+    control, prepared, masking = brush.spec.control, PreparedBrushes(brush), untinted(brush)
+    engine = masking.kind, masking.parameters, masking.texture, masking.levels, masking.reach
+    ranges = np.array(
+        [control.min_thickness, control.max_thickness, control.min_opacity, control.max_opacity], np.float64
+    )
+    canvas = np.empty((1, *target.shape), np.uint8)
+    canvas[:] = background[:, None, None]
+    mask = np.zeros((1, 1, *target.shape[1:]), np.uint8)
+    strokes = np.zeros((count, STROKE_SIZE), np.float32)
+    points = POINTS_PER_TYPE[brush.spec.stroke.type]
+    _seed(seed)
+    for i in range(count):
+        found = _search(canvas[0], target, mask, i, seed, points, ranges, config.proposals, config.patience, engine)
+        strokes[i] = found
+        render_strokes(canvas, found[None], np.array([seed]), i, prepared, threads=1)
+        progress((i + 1) / count, i + 1, mean_squared_error(canvas[0], target))
+        if seconds is not None and time.monotonic() - started > seconds:
+            return strokes[: i + 1]
+    return strokes
+
+
+def untinted(brush: Brush) -> PreparedBrushes:
+    """The brush for the engine, with every dab in the stroke's own colour: white strokes on black are masks."""
+    prepared = PreparedBrushes(brush)
+    prepared.parameters[:, kernels.JITTER_COLOR] = 0.0
+    return prepared
+
+
+@njit(cache=True)
+def _seed(seed):
+    np.random.seed(seed)
+
+
+@njit(cache=True)
+def box(stroke, height, width, kind, parameters, reach):
+    """The pixels (left, top, right, bottom) that a stroke of the first brush can touch at full pressure."""
+    short = float(min(height, width))
+    x, y = width / short, height / short
+    left, top, right, bottom = kernels.reached(
+        kind, parameters[0], reach[0], float(stroke[THICKNESS]), 1.0, short,
+        stroke[0] * x, stroke[1] * y, stroke[2] * x, stroke[3] * y, stroke[4] * x, stroke[5] * y,
+    )  # fmt: skip
+    return max(0, int(left)), max(0, int(top)), min(width, int(right) + 1), min(height, int(bottom) + 1)
+
+
+@njit(cache=True)
+def _fit(canvas, target, mask, stroke, index, seed, engine):
+    """Give the stroke its best colour; returns the change of the summed squared error, in units of 255²."""
+    kind, parameters, texture, levels, reach = engine
+    channels, height, width = target.shape
+    left, top, right, bottom = box(stroke, height, width, kind, parameters, reach)
+    if right <= left or bottom <= top:
+        return 0.0
+    mask[0, 0, top:bottom, left:right] = 0
+    row = stroke.reshape(1, -1)
+    row[0, 6:9] = 1.0
+    kernels.paint_batch(mask, row, np.array([seed]), index, kind, 1, parameters, texture, levels, reach)
+    change = 0.0
+    squares = np.int64(0)
+    for y in range(top, bottom):
+        for x in range(left, right):
+            squares += np.int64(mask[0, 0, y, x]) * np.int64(mask[0, 0, y, x])
+    if squares == 0:
+        return 0.0
+    for channel in range(channels):
+        gap_sum, base_sum, base_squares = np.float64(0.0), np.float64(0.0), np.float64(0.0)
+        for y in range(top, bottom):
+            a, c, t = mask[0, 0, y], canvas[channel, y], target[channel, y]
+            gaps, bases, base_square = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            for x in range(left, right):
+                alpha, old = np.float32(a[x]) * np.float32(1 / 255), np.float32(c[x])
+                base = alpha * old
+                gaps += alpha * (np.float32(t[x]) - old)
+                bases += alpha * base
+                base_square += base * base + np.float32(2.0) * base * (np.float32(t[x]) - old)
+            gap_sum += gaps
+            base_sum += bases
+            base_squares += base_square
+        total = squares / 65025.0
+        best = min(255.0, max(0.0, (gap_sum + base_sum) / total))
+        stroke[6 + channel] = best / 255.0
+        # Σ (e − a(k − c))² − e², with e = y − c and k the colour
+        change += best * best * total - 2.0 * best * (gap_sum + base_sum) + base_squares
+    return change
+
+
+@njit(cache=True)
+def _within(value, low, high):
+    return min(high, max(low, value))
+
+
+@njit(cache=True)
+def _propose(stroke, points, ranges):
+    """A random stroke: any place, a size between the brush's (uniform in its logarithm), as long as it happens."""
+    size = ranges[0] * (ranges[1] / ranges[0]) ** np.random.random()
+    length = 0.02 * 20.0 ** np.random.random()
+    x, y = np.random.random(), np.random.random()
+    for point in range(3):
+        if 0 < point < points:
+            x = _within(x + length * np.random.normal(), 0.0, 1.0)
+            y = _within(y + length * np.random.normal(), 0.0, 1.0)
+        stroke[2 * point], stroke[2 * point + 1] = x, y
+    stroke[THICKNESS] = size
+    stroke[OPACITY] = ranges[2] + (ranges[3] - ranges[2]) * np.random.random()
+
+
+@njit(cache=True)
+def _mutate(stroke, points, ranges):
+    """Move one point, or change the thickness or the opacity."""
+    what = np.random.randint(points + 2)
+    if what < points:
+        step = 0.1 * np.random.random()
+        for axis in range(2):
+            moved = _within(stroke[2 * what + axis] + step * np.random.normal(), 0.0, 1.0)
+            for point in range(what, 3 if what == points - 1 else what + 1):  # those that are not read repeat the last
+                stroke[2 * point + axis] = moved
+    elif what == points:
+        stroke[THICKNESS] = _within(stroke[THICKNESS] * math.exp(0.3 * np.random.normal()), ranges[0], ranges[1])
+    else:
+        stroke[OPACITY] = _within(stroke[OPACITY] + 0.15 * np.random.normal(), ranges[2], ranges[3])
+
+
+@njit(cache=True, nogil=True)
+def _search(canvas, target, mask, index, seed, points, ranges, proposals, patience, engine):
+    """The stroke (14,) that random proposals and hill climbing find."""
+    best, stroke = np.zeros(STROKE_SIZE, np.float32), np.zeros(STROKE_SIZE, np.float32)
+    stroke[START_PRESSURE:BRUSH] = 1.0
+    best_change = np.inf
+    for _ in range(proposals):
+        _propose(stroke, points, ranges)
+        change = _fit(canvas, target, mask, stroke, index, seed, engine)
+        if change < best_change:
+            best_change = change
+            best[:] = stroke
+    failures = 0
+    while failures < patience:
+        stroke[:] = best
+        _mutate(stroke, points, ranges)
+        change = _fit(canvas, target, mask, stroke, index, seed, engine)
+        if change < best_change:
+            best_change = change
+            best[:] = stroke
+            failures = 0
+        else:
+            failures += 1
+    return best

@@ -1,0 +1,271 @@
+"""The default painter: strokes put where the picture is worst, coarse to fine, and all of them refined together by
+gradient through the engine's differentiable twin (`garl.engine.differentiable`).
+
+The painting grows in stages, whose new strokes are ever smaller. In each stage
+
+1. the strokes that would be missed least are taken away, to be painted anew;
+2. new ones are laid where the squared error is large, along the target's edges, in the target's colour;
+3. Adam (Kingma and Ba 2015) moves all strokes together, in every number, projected to the brush's ranges.
+
+In the end `recolor` lets the engine itself paint every stroke once as a mask, and solves the colours for those masks:
+with the masks fixed, the canvas is linear in the colours. So brushes with texture and jitter, which the twin does not
+know, end in the colours that suit them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numba import njit
+from pydantic import Field
+from scipy.ndimage import gaussian_filter, sobel
+from scipy.sparse.linalg import LinearOperator, lsqr
+from torch import Tensor
+
+from garl.brush.geometry import (
+    BRUSH,
+    COLOR,
+    OPACITY,
+    POINTS,
+    POINTS_PER_TYPE,
+    START_PRESSURE,
+    STROKE_SIZE,
+    THICKNESS,
+)
+from garl.brush.spec import Brush
+from garl.engine import differentiable
+from garl.engine.differentiable import Tip, tip_of
+from garl.engine.paint import render_strokes
+from garl.progress import PaintProgress, silent
+from garl.settings import Settings
+from garl.systems.greedy import box, untinted
+
+
+class RefineConfig(Settings):
+    """How the strokes are spread over the stages and refined."""
+
+    stages: int = Field(24, ge=1)
+    """Stages from coarse to fine."""
+    steps: int = Field(40, ge=0)
+    """Steps of Adam after each stage but the last."""
+    last_steps: int = Field(300, ge=0)
+    """Steps of Adam in the end."""
+    point_rate: float = Field(0.004, gt=0)
+    """Adam's step for the points, as a fraction of the canvas."""
+    color_rate: float = Field(0.02, gt=0)
+    """Adam's step for colours and opacities."""
+    thickness_rate: float = Field(0.04, gt=0)
+    """Adam's step for thicknesses, as a fraction of the stroke's first one."""
+    fineness: float = Field(0.7, gt=0)
+    """Thickness of the last stage's new strokes, times the square root of the number of strokes."""
+    opacity: float = Field(0.5, ge=0, le=1)
+    """Opacity that strokes begin with, between the brush's least and most."""
+    growing: float = Field(0.6, gt=0, le=1)
+    """Share of the stages in which the strokes grow in number; the rest only renew some."""
+    renewed: float = Field(0.15, ge=0, lt=1)
+    """Share of the strokes that each stage paints anew: those that would be missed least."""
+
+
+def refine(
+    target: np.ndarray,
+    background: np.ndarray,
+    count: int,
+    brush: Brush,
+    seed: int,
+    progress: PaintProgress = silent,
+    seconds: float | None = None,
+    config: RefineConfig = RefineConfig(),  # noqa: B008, it is frozen
+) -> np.ndarray:
+    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `background` (3,) uint8.
+
+    With `seconds`, each stage stops after its share of them.
+    """
+    rng, tip, started = np.random.default_rng(seed), tip_of(brush), time.monotonic()
+    picture, paper = as_tensors(target, background)
+    steps = [config.steps] * (config.stages - 1) + [config.last_steps]
+    strokes = torch.empty(0, STROKE_SIZE)
+    for stage in range(config.stages):
+        worth = differentiable.worth(strokes, picture, paper, tip)
+        keep = worth.argsort(stable=True)[round(config.renewed * len(strokes)) :]
+        strokes = strokes[keep.sort().values]
+        grown = min(1.0, (stage + 1) / max(1.0, config.growing * config.stages))
+        wanted = max(1, round(count * grown**2))
+        size = _size(brush, grown, count, config)
+        canvas = differentiable.paint(strokes, paper, tip)
+        new = propose(picture, canvas, max(0, wanted - len(strokes)), size, brush, config, rng)
+        strokes = torch.cat([strokes, new])
+        before, after = (sum(steps[:n]) / max(1, sum(steps)) for n in (stage, stage + 1))
+        deadline = math.inf if seconds is None else started + after * seconds
+
+        def show(
+            share: float, error: float, before: float = before, after: float = after, n: int = len(strokes)
+        ) -> None:
+            progress(before + share * (after - before), n, error)
+
+        strokes = descend(strokes, picture, paper, brush, tip, steps[stage], deadline, config, show)
+    return strokes.numpy()
+
+
+def as_tensors(target: np.ndarray, background: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Target and blank canvas, (3, H, W) float32, 0..1."""
+    picture = torch.from_numpy(target.astype(np.float32) / 255)
+    paper = torch.from_numpy(background.astype(np.float32) / 255)[:, None, None].expand_as(picture)
+    return picture, paper
+
+
+def _size(brush: Brush, fraction: float, count: int, config: RefineConfig) -> float:
+    """Thickness of a stage's new strokes."""
+    control = brush.spec.control
+    fine = min(control.max_thickness, max(control.min_thickness, config.fineness / count**0.5))
+    coarse = max(fine, min(control.max_thickness, 0.25))
+    return coarse * (fine / coarse) ** fraction
+
+
+def propose(
+    picture: Tensor, canvas: Tensor, n: int, size: float, brush: Brush, config: RefineConfig, rng: np.random.Generator
+) -> Tensor:
+    """`n` strokes of about that thickness where `canvas` (3, H, W) differs most from `picture`."""
+    height, width = picture.shape[1:]
+    short, control = min(height, width), brush.spec.control
+    radius = max(0.5, 0.5 * size * short)
+    error = gaussian_filter(((picture - canvas) ** 2).sum(0).numpy(), 0.5 * radius) + 1e-9
+    smooth = gaussian_filter(picture.numpy(), (0, 0.5 * radius, 0.5 * radius))
+    slope_y, slope_x = (sobel(smooth, axis) for axis in (1, 2))
+    tensor = [
+        gaussian_filter((a * b).sum(0), radius) for a, b in ((slope_x, slope_x), (slope_x, slope_y), (slope_y, slope_y))
+    ]
+    angle = 0.5 * np.arctan2(2 * tensor[1], tensor[0] - tensor[2]) + np.pi / 2  # along the edges, across the slope
+    chosen = rng.choice(error.size, n, p=(error / error.sum()).ravel())
+    row, column = np.divmod(chosen, width)
+    turn = angle[row, column] + rng.normal(0, 0.2, n)
+    reach = size * short * rng.uniform(0.5, 1.5, n)
+    centre = np.stack([column + rng.random(n), row + rng.random(n)], 1)
+    along = np.stack([np.cos(turn), np.sin(turn)], 1) * reach[:, None]
+    bend = np.stack([-along[:, 1], along[:, 0]], 1) * rng.uniform(-0.2, 0.2, (n, 1))
+    corners = {1: [centre], 2: [centre - along, centre + along], 3: [centre - along, centre + bend, centre + along]}
+    kind = brush.spec.stroke.type
+    points = corners[POINTS_PER_TYPE[kind]]
+    if kind == "triangle":
+        points[1] = centre + np.stack([-along[:, 1], along[:, 0]], 1)
+    points += [points[-1]] * (3 - len(points))
+    strokes = np.zeros((n, STROKE_SIZE), np.float32)
+    strokes[:, START_PRESSURE:BRUSH] = 1.0
+    strokes[:, POINTS] = np.clip(np.concatenate(points, 1) / np.tile((width, height), 3), 0, 1)
+    strokes[:, COLOR] = smooth[:, row, column].T
+    strokes[:, THICKNESS] = np.clip(size * rng.uniform(0.7, 1.4, n), control.min_thickness, control.max_thickness)
+    strokes[:, OPACITY] = control.min_opacity + config.opacity * (control.max_opacity - control.min_opacity)
+    return torch.from_numpy(strokes)
+
+
+def descend(
+    strokes: Tensor,
+    picture: Tensor,
+    paper: Tensor,
+    brush: Brush,
+    tip: Tip,
+    steps: int,
+    deadline: float,
+    config: RefineConfig,
+    show: Callable[[float, float], None],
+) -> Tensor:
+    """The strokes after `steps` steps of Adam on the squared error, or at the deadline, each within its range."""
+    control, (_, height, width) = brush.spec.control, picture.shape
+    low, high = torch.zeros(STROKE_SIZE), torch.ones(STROKE_SIZE)
+    low[THICKNESS], high[THICKNESS] = control.min_thickness, control.max_thickness
+    low[OPACITY], high[OPACITY] = control.min_opacity, control.max_opacity
+    rate = torch.full_like(strokes, config.color_rate)
+    rate[:, POINTS] = config.point_rate * min(height, width) / torch.tensor([width, height]).repeat(3)
+    rate[:, THICKNESS] = config.thickness_rate * strokes[:, THICKNESS]
+    scaled = (strokes / rate).requires_grad_()  # so that one step of Adam is one rate, in every column
+    adam = torch.optim.Adam([scaled], lr=1.0, betas=(0.9, 0.99))
+    begun, step, spent = time.monotonic(), 0, 0.0 if steps else 1.0
+    while spent < 1.0:
+        adam.param_groups[0]["lr"] = min(1.0, 2.05 - 2.0 * spent)  # constant, and falling from the middle on
+        error = ((differentiable.paint(scaled * rate, paper, tip) - picture) ** 2).mean()
+        adam.zero_grad()
+        error.backward()
+        adam.step()
+        with torch.no_grad():
+            scaled.copy_((scaled * rate).clamp(low, high) / rate)
+        step += 1
+        spent = max(step / steps, (time.monotonic() - begun) / max(1e-3, deadline - begun))
+        show(min(spent, 1.0), error.item())
+    return (scaled * rate).detach().clamp(low, high)
+
+
+def recolor(strokes: np.ndarray, target: np.ndarray, background: np.ndarray, brush: Brush, seed: int) -> np.ndarray:
+    """The strokes (T, 14) in the colours that bring the engine's own canvas nearest to the target.
+
+    Least squares in all colours at once (LSQR, Paige and Saunders 1982), started from those that the strokes have;
+    colours beyond 0..1 are clipped, and what is not better for that is not taken.
+    """
+    picture, paper = (np.ascontiguousarray(t.numpy()) for t in as_tensors(target, background))
+    boxes, cover = masks(strokes, *picture.shape[1:], brush, seed)
+
+    def painted(colors: np.ndarray, canvas: np.ndarray) -> np.ndarray:
+        canvas = canvas.copy()
+        lay(colors, boxes, cover, canvas)
+        return canvas
+
+    def forth(colors: np.ndarray) -> np.ndarray:
+        return painted(colors.reshape(-1, 3).astype(np.float32), np.zeros_like(picture)).ravel()
+
+    def back(canvas: np.ndarray) -> np.ndarray:
+        return gather(canvas.reshape(picture.shape).astype(np.float32), boxes, cover).ravel()
+
+    old = strokes[:, COLOR].copy()
+    residual = picture - painted(old, paper)
+    system = LinearOperator((picture.size, old.size), matvec=forth, rmatvec=back, dtype=np.float32)
+    change = lsqr(system, residual.ravel(), damp=0.1, iter_lim=40)[0]
+    new = np.clip(old + change.reshape(-1, 3), 0, 1).astype(np.float32)
+    if np.square(picture - painted(new, paper)).sum() >= np.square(residual).sum():
+        return strokes
+    return np.concatenate([strokes[:, POINTS], new, strokes[:, THICKNESS:]], 1)
+
+
+def masks(strokes: np.ndarray, height: int, width: int, brush: Brush, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the engine covers with each of the strokes (T, 14): boxes (T, 5) int64 of left, top, right, bottom and the
+    pixels of all boxes before, and the alphas (N,) float32 in them, 0..1, opacity included."""
+    white, prepared, seeds = strokes.copy(), untinted(brush), np.array([seed], np.int64)
+    white[:, COLOR] = 1.0
+    canvas, boxes, cover, pixels = np.zeros((1, 1, height, width), np.uint8), [], [], 0
+    for i in range(len(white)):
+        render_strokes(canvas, white[i : i + 1], seeds, i, prepared, threads=1)
+        left, top, right, bottom = box(white[i], height, width, prepared.kind, prepared.parameters, prepared.reach)
+        boxes.append((left, top, right, bottom, pixels))
+        inside = canvas[0, 0, top:bottom, left:right]
+        cover.append(inside.ravel().astype(np.float32) / 255)
+        pixels += inside.size
+        inside[:] = 0
+    return np.array(boxes, np.int64), np.concatenate(cover)
+
+
+@njit(cache=True, nogil=True)
+def lay(colors, boxes, cover, canvas):
+    """Composite colours (T, 3) through their masks onto `canvas` (3, H, W) float32, in place."""
+    for i in range(len(colors)):
+        left, top, right, bottom, k = boxes[i]
+        for y in range(top, bottom):
+            for x in range(left, right):
+                for channel in range(3):
+                    canvas[channel, y, x] += cover[k] * (colors[i, channel] - canvas[channel, y, x])
+                k += 1
+
+
+@njit(cache=True, nogil=True)
+def gather(slope, boxes, cover):
+    """The adjoint of `lay` on a black canvas: (3, H, W) float32, which is used up, to (T, 3) float64."""
+    gathered = np.zeros((len(boxes), 3), np.float64)
+    for i in range(len(boxes) - 1, -1, -1):
+        left, top, right, bottom, k = boxes[i]
+        for y in range(top, bottom):
+            for x in range(left, right):
+                for channel in range(3):
+                    gathered[i, channel] += cover[k] * slope[channel, y, x]
+                    slope[channel, y, x] *= np.float32(1.0) - cover[k]
+                k += 1
+    return gathered
