@@ -4,14 +4,13 @@
     python benchmarks/cycle.py --preset thesis-fast --plain thesis --cycles 1 --warm-up 1 --data PICTURES
 
 With --plain, another preset is measured before and after it, on PyTorch as it comes: the C library's own handling of
-memory, torch's transposed convolutions, OpenMP's own waiting. The flags count for both.
+memory, torch's transposed convolutions. The flags count for both.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -60,10 +59,7 @@ def main() -> None:
         return rate
 
     def plain() -> float:
-        os.environ["GOMP_SPINCOUNT"] = "300000"  # OpenMP's own
-        rate = report(f"{arguments.plain}, plain", PLAIN + GARL, arguments.plain)
-        del os.environ["GOMP_SPINCOUNT"]
-        return rate
+        return report(f"{arguments.plain}, plain", PLAIN + GARL, arguments.plain)
 
     before = plain() if arguments.plain else 0.0
     rate = report(arguments.preset, GARL, arguments.preset)

@@ -31,9 +31,6 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one sentence and exit code 2."""
-    # Read when torch is imported: its threads wait for work by spinning, for milliseconds, and would keep the cores
-    # from the brush engine's threads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP, end="")
