@@ -2,7 +2,7 @@
 
 python benchmarks/profiles.py step --precision float32 --batch 64 --plain > docs/profiles/step-before.txt
 python benchmarks/profiles.py step --precision bfloat16 --batch 256 > docs/profiles/step-after.txt
-python benchmarks/profiles.py stroke > docs/profiles/stroke-after.txt
+python benchmarks/profiles.py stroke > docs/profiles/stroke.txt
 """
 
 from __future__ import annotations
