@@ -38,7 +38,8 @@ def profile_step(precision: str, batch: int, plain: bool) -> None:
     optimizer = ppo.make_optimizer(policy, ppo.PPOConfig())
     canvas = torch.randint(0, 256, (batch, 3, 64, 64), dtype=torch.uint8)
     action = torch.stack([torch.randint(0, dimension.n, (batch,)) for dimension in spec], 1)
-    observation = Observation(canvas, torch.randn(batch, 10), action, torch.zeros(batch, dtype=torch.int64))
+    step = torch.zeros(batch, dtype=torch.int64)
+    observation = Observation(canvas, torch.randn(batch, 10), action, step, step - 1)
 
     def step() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
