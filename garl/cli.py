@@ -1,7 +1,6 @@
 """The `garl` program. Each command imports what it needs when it runs, so that `garl --help` answers at once."""
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -322,17 +321,19 @@ def experiment(arguments: list[str]) -> None:
                 source = f"§{claim.section}" if claim.section else "ours"
                 print(f"{claim.name:<20} {source:<8} {len(claim.arms)} arms  {claim.says}")
             return
+        from garl.engine.paint import CORES
         from garl.experiments.page import write_page
-        from garl.experiments.run import run_claim
+        from garl.experiments.run import configurations, train_runs
 
         found = {claim.name: claim for claim in CLAIMS}.get(name)
         if found is None:
             raise GarlError(f"'{name}' is not a claim: `garl experiment LIST` lists them")
         if seeds < 1 or (budget or 1) < 1 or (jobs or 1) < 1:
             raise GarlError(f"--seeds, --budget and --jobs must be at least 1, not {seeds}, {budget} and {jobs}")
+        arms = configurations(found, seeds, budget or found.episodes, data)
         if not page_only:
-            run_claim(found, runs, seeds, budget or found.episodes, data, jobs or os.cpu_count() or 1)
-        print(f"{write_page(found, runs, seeds, out)}: {out / found.name}.md")
+            train_runs(arms, runs, jobs or CORES)
+        print(f"{write_page(found, arms, runs, out)}: {out / found.name}.md")
 
     _parse(command, "experiment", arguments)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,50 +10,49 @@ from PIL import Image
 
 from garl.errors import GarlError
 from garl.experiments.claims import Claim
-from garl.experiments.run import read_curves, run_folder
+from garl.experiments.run import Runs, read_curves, run_folder
 from garl.experiments.verdict import Curves, Verdict, finals, overall
 from garl.export.picture import captioned, save_png
-from garl.runs import read_config
 
 SHOWN = 16
 """Paintings of an arm in the picture: a row of the run's own sheet of samples."""
 
 
-def write_page(claim: Claim, folder: Path, seeds: int, out: Path) -> Verdict:
+def write_page(claim: Claim, runs: Runs, folder: Path, out: Path) -> Verdict:
     """Write OUT/NAME.md, OUT/NAME-curves.svg and OUT/NAME-paintings.png from the runs in `folder`.
 
     Raises GarlError if a run is missing, or matplotlib is.
     """
-    curves = read_curves(claim, folder, seeds)
+    curves = read_curves(runs, folder)
     judged = [expectation.judge(curves) for expectation in claim.expects]
     verdict = overall([found for found, _ in judged])
     out.mkdir(parents=True, exist_ok=True)
     draw_curves(curves, out / f"{claim.name}-curves.svg")
-    save_png(out / f"{claim.name}-paintings.png", paintings(claim, curves, folder))
-    config = read_config(run_folder(folder, claim, next(iter(claim.arms)), 0))
-    episodes = config["episodes"]
+    save_png(out / f"{claim.name}-paintings.png", paintings(runs, curves, folder))
+    config, seeds = next(iter(runs.values()))[0], len(next(iter(runs.values())))
     settings = {arm: ", ".join(f"`{k} {v}`" for k, v in changed.items()) for arm, changed in claim.arms.items()}
     rows = [
-        f"| {arm} | {settings[arm] or '—'} | {_spread(finals(runs))} | {_spread([run.minutes[-1] for run in runs])} "
-        f"| {sum(run.diverged for run in runs) or '—'} |"
-        for arm, runs in curves.items()
+        f"| {arm} | {settings[arm] or '—'} | {_spread(finals(each))} | {_spread(finals(each, 'flips'))} "
+        f"| {_spread([curve.minutes[-1] for curve in each])} | {sum(curve.diverged for curve in each) or '—'} |"
+        for arm, each in curves.items()
     ]
-    untrained = [run.untrained for runs in curves.values() for run in runs]
+    untrained = [curve.untrained for each in curves.values() for curve in each]
     parts = "\n".join(f"* {sentence}: **{found}**." for found, sentence in judged)
     text = f"""# {claim.name}: {verdict}
 
 Claim ({f"thesis §{claim.section}" if claim.section else "ours"}): {claim.says}
 
-`garl experiment {claim.name} --seeds {seeds} --budget {episodes} --data {config["data"]}`; {seeds} seeds for every arm,
-{episodes:,} paintings of {config["strokes"]} strokes in each run, on {platform.machine()}.
+`garl experiment {claim.name} --seeds {seeds} --budget {config.episodes} --data {config.data}`;
+{seeds} seeds for every arm, {config.episodes:,} paintings of {config.strokes} strokes in each run.
 {claim.note}
 
-| arm | settings that differ | final distance: median (range) | minutes | diverged |
-|---|---|---|---|---|
+| arm | settings that differ | final distance: median (range) | flips | minutes | diverged |
+|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
 The distance is Fréchet's, of 1,024 paintings to the training pictures in the features of the shipped judge; the
-final one is the median of the last quarter of a run. The untrained agents': {_spread(untrained)}.
+final one is the median of the last quarter of a run. The untrained agents': {_spread(untrained)}. Flips count how much
+the discriminator's ranking of old paintings turned ([oscillation](../../garl/evaluate/oscillation.py)); 0: never.
 
 {parts}
 
@@ -76,8 +74,8 @@ def draw_curves(curves: Curves, path: Path) -> None:
         raise GarlError("the curves need matplotlib: pip install 'garl[experiments]'") from error
     figure = Figure(figsize=(11, 4), layout="constrained")
     for axes, abscissa in zip(figure.subplots(1, 2, sharey=True), ("steps", "minutes"), strict=True):
-        for arm, runs in curves.items():
-            x, y = _common([(getattr(run, abscissa), run.frechet) for run in runs])
+        for arm, each in curves.items():
+            x, y = _common([(getattr(curve, abscissa), curve.frechet) for curve in each])
             (line,) = axes.plot(x, np.median(y, 0), label=arm)
             axes.fill_between(x, y.min(0), y.max(0), alpha=0.2, color=line.get_color(), linewidth=0)
         axes.set(xlabel=abscissa, yscale="log")
@@ -87,13 +85,14 @@ def draw_curves(curves: Curves, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def paintings(claim: Claim, curves: Curves, folder: Path) -> np.ndarray:
+def paintings(runs: Runs, curves: Curves, folder: Path) -> np.ndarray:
     """A row of paintings for each arm, of the seed whose final distance is the median; (H, W, 3) uint8."""
     rows = []
-    for arm, runs in curves.items():
-        seed = int(np.argsort(finals(runs))[(len(runs) - 1) // 2])
-        sheet = np.asarray(Image.open(run_folder(folder, claim, arm, seed) / "pictures" / "samples.png").convert("RGB"))
-        rows.append(captioned(sheet[: sheet.shape[1] // SHOWN], f"{arm}: {finals(runs)[seed]:.0f}"))
+    for arm, each in curves.items():
+        seed = int(np.argsort(finals(each))[(len(each) - 1) // 2])
+        picture = run_folder(folder, runs[arm][seed]) / "pictures" / "samples.png"
+        sheet = np.asarray(Image.open(picture).convert("RGB"))
+        rows.append(captioned(sheet[: sheet.shape[1] // SHOWN], f"{arm}: {finals(each)[seed]:.0f}"))
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
 
@@ -106,5 +105,5 @@ def _common(runs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.n
 
 def _spread(values: Sequence[float] | np.ndarray) -> str:
     """Median and range."""
-    digits = 0 if np.median(values) >= 10 else 1
+    digits = 0 if np.median(values) >= 10 else 1 if np.median(values) >= 1 else 3
     return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"

@@ -1,12 +1,13 @@
 """Run the arms of an experiment, each with every seed, and read what they logged.
 
-FOLDER/NAME/ARM-SEED is an ordinary run folder, FOLDER/NAME/ARM-SEED.log what it said. A run that is complete is not
-run again, one that was cut off goes on: the same command may be given any number of times.
+FOLDER/DIGEST is an ordinary run folder, named after its settings, FOLDER/DIGEST.log what it said. A run that is
+complete is not run again, not for another claim either; one that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,36 +22,49 @@ from garl.experiments.verdict import Curve, Curves
 from garl.progress import clock
 from garl.systems.garl import Config, train
 
+Runs = dict[str, list[Config]]
+"""Of each arm, the settings of one run for each seed."""
 
-def configurations(claim: Claim, seeds: int, episodes: int, data: str | None) -> dict[tuple[str, int], Config]:
-    """What to run, by arm and seed; all arms of one seed before the next, so that what there is can be compared."""
+
+def configurations(claim: Claim, seeds: int, episodes: int, data: str | None) -> Runs:
+    """What to run."""
     given = {"data": data} if data else {}
     shared = {"episodes": episodes, "minutes": None, "steps": None, "threads": 1, "device": "cpu"} | given
     return {
-        (arm, seed): claim.base.changed(shared | settings | {"seed": seed})
-        for seed in range(seeds)
+        arm: [claim.base.changed(shared | settings | {"seed": seed}) for seed in range(seeds)]
         for arm, settings in claim.arms.items()
     }
 
 
-def run_claim(claim: Claim, folder: Path, seeds: int, episodes: int, data: str | None, jobs: int) -> None:
-    """Train what is not yet trained, `jobs` runs side by side on a core each; a line as each ends."""
-    waiting = {
-        run_folder(folder, claim, arm, seed): config
-        for (arm, seed), config in configurations(claim, seeds, episodes, data).items()
-        if not complete(run_folder(folder, claim, arm, seed), episodes)
-    }
+def run_folder(folder: Path, config: Config) -> Path:
+    """Where a run with these settings lies; settings that come to garl later, at their defaults, change nothing."""
+    text = config.model_dump_json(exclude_defaults=True)
+    return folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def train_runs(runs: Runs, folder: Path, jobs: int) -> None:
+    """Train what is not yet trained, `jobs` runs side by side on a core each; a line as each ends.
+
+    All arms of one seed come before the next, so that what there is can be compared.
+    """
+    named = [(f"{arm}, seed {config.seed}", config) for arm, configs in runs.items() for config in configs]
+    named = sorted(named, key=lambda pair: pair[1].seed)
+    waiting = [(name, config) for name, config in named if not complete(run_folder(folder, config), config)]
     started = time.monotonic()
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        futures = {pool.submit(train_quietly, config, out): out for out, config in waiting.items()}
+        futures = {
+            pool.submit(train_quietly, config, run_folder(folder, config)): (name, config) for name, config in waiting
+        }
         for done, future in enumerate(as_completed(futures), 1):
             future.result()
             spent = time.monotonic() - started
             left = clock(spent / done * (len(futures) - done))
-            curve = read_curve(futures[future])
+            name, config = futures[future]
+            curve = read_curve(run_folder(folder, config))
             print(
-                f"{done}/{len(futures)} {futures[future].name}: distance {curve.untrained:.0f} → {curve.final:.0f}"
-                f"{' (diverged)' if curve.diverged else ''}, {curve.minutes[-1]:.1f} min; left about {left}",
+                f"{done}/{len(futures)} {name}: distance {curve.untrained:.0f} → {curve.final:.0f}, "
+                f"flips {curve.flips:.3f}{' (diverged)' if curve.diverged else ''}, {curve.minutes[-1]:.1f} min; "
+                f"left about {left}",
                 flush=True,
             )
 
@@ -68,19 +82,15 @@ def train_quietly(config: Config, out: Path) -> None:
             print(error)
 
 
-def run_folder(folder: Path, claim: Claim, arm: str, seed: int) -> Path:
-    return folder / claim.name / f"{arm.replace(' ', '-')}-{seed}"
-
-
 def records(out: Path) -> list[dict[str, float]]:
     """The run's metrics, a record for each cycle."""
     path = out / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def complete(out: Path, episodes: int) -> bool:
+def complete(out: Path, config: Config) -> bool:
     lines = records(out)
-    return (out / "divergence.json").exists() or bool(lines and lines[-1]["episodes"] >= episodes)
+    return (out / "divergence.json").exists() or bool(lines and lines[-1]["episodes"] >= (config.episodes or 0))
 
 
 def read_curve(out: Path) -> Curve:
@@ -88,11 +98,12 @@ def read_curve(out: Path) -> Curve:
     measured = [record for record in records(out) if "frechet" in record]
     if not measured:
         raise GarlError(f"{out} has no measurement: run the experiment first")
-    columns = (np.array([record[name] for record in measured]) for name in ("steps", "seconds", "frechet"))
-    steps, seconds, frechet = columns
-    return Curve(steps, seconds / 60, frechet, diverged=(out / "divergence.json").exists())
+    steps, seconds, frechet = (
+        np.array([record[name] for record in measured]) for name in ("steps", "seconds", "frechet")
+    )
+    return Curve(steps, seconds / 60, frechet, measured[-1]["d/flips"], (out / "divergence.json").exists())
 
 
-def read_curves(claim: Claim, folder: Path, seeds: int) -> Curves:
+def read_curves(runs: Runs, folder: Path) -> Curves:
     """The curves of all runs, by arm."""
-    return {arm: [read_curve(run_folder(folder, claim, arm, seed)) for seed in range(seeds)] for arm in claim.arms}
+    return {arm: [read_curve(run_folder(folder, config)) for config in configs] for arm, configs in runs.items()}

@@ -21,6 +21,12 @@ ALIKE = 1.2
 """Two arms are alike if their median distances differ by no more than this factor."""
 
 
+Measure = Literal["distance", "flips"]
+"""What arms are compared by: the final Fréchet distance, or how much the discriminator's rankings turned (0: never)."""
+STILL = 1e-3
+"""Fewer flips than this count as this: below it they are rounding."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """The Fréchet distance of one run as it learned: (M,) each, the first measured on the untrained agent."""
@@ -28,6 +34,8 @@ class Curve:
     steps: np.ndarray
     minutes: np.ndarray
     frechet: np.ndarray
+    flips: float = 0.0
+    """`garl.evaluate.oscillation.flips` over the whole run."""
     diverged: bool = False
 
     @property
@@ -44,13 +52,16 @@ Curves = dict[str, list[Curve]]
 """Of each arm, one curve for each seed."""
 
 
-def finals(curves: list[Curve]) -> np.ndarray:
-    return np.array([curve.final for curve in curves])
+def finals(curves: list[Curve], measure: Measure = "distance") -> np.ndarray:
+    """What each run ends with, (seeds,)."""
+    if measure == "distance":
+        return np.array([curve.final for curve in curves])
+    return np.array([max(curve.flips, STILL) for curve in curves])
 
 
-def p_better(a: list[Curve], b: list[Curve]) -> float:
-    """The p-value of "a's final distances are no lower than b's": an exact permutation test on mean logarithms."""
-    samples = np.log(finals(a)), np.log(finals(b))
+def p_better(a: list[Curve], b: list[Curve], measure: Measure = "distance") -> float:
+    """The p-value of "a's finals are no lower than b's": an exact permutation test on mean logarithms."""
+    samples = np.log(finals(a, measure)), np.log(finals(b, measure))
     test = permutation_test(
         samples,
         lambda x, y: x.mean() - y.mean(),
@@ -61,23 +72,68 @@ def p_better(a: list[Curve], b: list[Curve]) -> float:
     return float(test.pvalue)
 
 
+def _medians(a: list[Curve], b: list[Curve], measure: Measure) -> tuple[float, str]:
+    """How many times lower the first is, by medians; and both in words."""
+    first, second = np.median(finals(a, measure)), np.median(finals(b, measure))
+    unit = "" if measure == "distance" else " flips"
+    return float(second / first), f"{first:.3g}{unit} against {second:.3g}"
+
+
 @dataclass(frozen=True)
 class Better:
-    """The arm's final distance is lower than the other's."""
+    """The arm's final measure is lower than the other's; `times`: by this factor, at least."""
 
     arm: str
     than: str
+    measure: Measure = "distance"
+    times: float = 1.0
 
     def judge(self, curves: Curves) -> tuple[Verdict, str]:
         a, b = curves[self.arm], curves[self.than]
-        p = p_better(a, b)
+        p = p_better(a, b, self.measure)
+        times, medians = _medians(a, b, self.measure)
         found: Verdict = "undecided"
         if p <= SIGNIFICANT:
-            found = "confirmed"
-        elif p_better(b, a) <= SIGNIFICANT:
+            found = "confirmed" if times >= self.times else "not confirmed"
+        elif p_better(b, a, self.measure) <= SIGNIFICANT:
             found = "not confirmed"
-        medians = f"{np.median(finals(a)):.0f} against {np.median(finals(b)):.0f}"
-        return found, f"*{self.arm}* is better than *{self.than}*: {medians}, p = {p:.2f}"
+        by = f" {self.times:g} times" if self.times > 1 else ""
+        return found, f"*{self.arm}* is{by} better than *{self.than}*: {medians}, p = {p:.2f}"
+
+
+@dataclass(frozen=True)
+class NoBetter:
+    """The arm's final measure is not lower than the other's."""
+
+    arm: str
+    than: str
+    measure: Measure = "distance"
+
+    def judge(self, curves: Curves) -> tuple[Verdict, str]:
+        a, b = curves[self.arm], curves[self.than]
+        p = p_better(a, b, self.measure)
+        times, medians = _medians(a, b, self.measure)
+        found: Verdict = "undecided"
+        if p <= SIGNIFICANT:
+            found = "not confirmed"
+        elif times <= ALIKE:
+            found = "confirmed"
+        return found, f"*{self.arm}* is no better than *{self.than}*: {medians}, p of better = {p:.2f}"
+
+
+@dataclass(frozen=True)
+class Slower:
+    """A painting of the arm takes at least `times` as long as one of the other's, by medians of runs side by side."""
+
+    arm: str
+    than: str
+    times: float
+
+    def judge(self, curves: Curves) -> tuple[Verdict, str]:
+        each = [np.median([run.minutes[-1] / run.steps[-1] for run in curves[arm]]) for arm in (self.arm, self.than)]
+        factor = float(each[0] / each[1])
+        found: Verdict = "confirmed" if factor >= self.times else "not confirmed"
+        return found, f"*{self.arm}* is at least {self.times:g} times as slow as *{self.than}*: {factor:.1f} times"
 
 
 @dataclass(frozen=True)
@@ -116,7 +172,7 @@ class Alike:
         return found, f"*{self.arm}* and *{self.other}* are alike: {factor:.2f} × its distance, p = {p:.2f}"
 
 
-Expectation = Better | Learns | Alike
+Expectation = Better | NoBetter | Slower | Learns | Alike
 
 
 def overall(verdicts: list[Verdict]) -> Verdict:

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from garl.experiments.verdict import Alike, Better, Curve, Learns, overall, p_better
+from garl.experiments.verdict import Alike, Better, Curve, Learns, NoBetter, Slower, overall, p_better
 
 
-def curve(final: float, untrained: float = 1000.0, diverged: bool = False) -> Curve:
+def curve(final: float, untrained: float = 1000.0, diverged: bool = False, flips: float = 0.0) -> Curve:
     steps = np.arange(1, 9)
     frechet = np.linspace(untrained, final, 9)[1:]
     frechet[0], frechet[-2:] = untrained, final
-    return Curve(steps, steps / 10, frechet, diverged)
+    return Curve(steps, steps / 10, frechet, flips, diverged)
 
 
 def arm(*finals: float) -> list[Curve]:
@@ -37,6 +37,30 @@ def test_better() -> None:
     found, sentence = Better("a", "c").judge(curves)
     assert found == "undecided"
     assert "11 against 12" in sentence
+
+
+def test_better_by_a_factor_and_by_flips() -> None:
+    still, turning = ([curve(10, flips=value) for value in values] for values in ((0.01, 0.0, 0.02), (0.3, 0.1, 0.2)))
+    curves = {"still": still, "turning": turning}
+    assert Better("still", "turning", "flips", times=15).judge(curves)[0] == "confirmed"  # 0.01 against 0.2
+    assert Better("still", "turning", "flips", times=25).judge(curves)[0] == "not confirmed"
+    assert Better("turning", "still", "flips").judge(curves)[0] == "not confirmed"
+    assert Better("still", "turning").judge(curves)[0] == "undecided"  # their distances are the same
+
+
+def test_no_better() -> None:
+    curves = {"a": arm(10, 12, 11), "b": arm(20, 22, 13), "c": arm(11, 10, 12)}
+    assert NoBetter("b", "a").judge(curves)[0] == "confirmed"
+    assert NoBetter("c", "a").judge(curves)[0] == "confirmed"
+    assert NoBetter("a", "b").judge(curves)[0] == "not confirmed"
+    assert NoBetter("a", "d").judge(curves | {"d": arm(11, 30, 20)})[0] == "undecided"
+
+
+def test_slower() -> None:
+    half = curve(10)
+    curves = {"slow": arm(10, 20), "fast": [Curve(half.steps * 2, half.minutes, half.frechet)] * 2}
+    assert Slower("slow", "fast", 1.9).judge(curves)[0] == "confirmed"
+    assert Slower("slow", "fast", 2.1).judge(curves)[0] == "not confirmed"
 
 
 def test_learns() -> None:
