@@ -96,8 +96,10 @@ CLAIMS = (
         },
         expects=(
             Better("mixed", "thesis", "flips", times=5.0),
+            Better("mixed", "thesis", "waves", times=5.0),
             Better("mixed", "thesis"),
             Better("mixed", "recent", "flips", times=5.0),
+            Better("mixed", "recent", "waves", times=5.0),
             Better("mixed", "recent"),
             *(
                 Better("mixed", other, "flips")

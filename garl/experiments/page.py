@@ -32,8 +32,9 @@ def write_page(claim: Claim, runs: Runs, folder: Path, out: Path) -> Verdict:
     config, seeds = next(iter(runs.values()))[0], len(next(iter(runs.values())))
     settings = {arm: ", ".join(f"`{k} {v}`" for k, v in changed.items()) for arm, changed in claim.arms.items()}
     rows = [
-        f"| {arm} | {settings[arm] or '—'} | {_spread(finals(each))} | {_spread(finals(each, 'flips'))} "
-        f"| {_spread([curve.minutes[-1] for curve in each])} | {sum(curve.diverged for curve in each) or '—'} |"
+        f"| {arm} | {settings[arm] or '—'} | {_spread(finals(each))} | {_spread(finals(each, 'flips'))} | "
+        f"{_spread(1e4 * finals(each, 'waves'))} | {_spread([curve.minutes[-1] for curve in each])} | "
+        f"{sum(curve.diverged for curve in each) or '—'} |"
         for arm, each in curves.items()
     ]
     untrained = [curve.untrained for each in curves.values() for curve in each]
@@ -46,13 +47,14 @@ Claim ({f"thesis §{claim.section}" if claim.section else "ours"}): {claim.says}
 {seeds} seeds for every arm, {config.episodes:,} paintings of {config.strokes} strokes in each run.
 {claim.note}
 
-| arm | settings that differ | final distance: median (range) | flips | minutes | diverged |
-|---|---|---|---|---|---|
+| arm | settings that differ | final distance: median (range) | flips | waves · 10⁴ | minutes | diverged |
+|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
 The distance is Fréchet's, of 1,024 paintings to the training pictures in the features of the shipped judge; the
-final one is the median of the last quarter of a run. The untrained agents': {_spread(untrained)}. Flips count how much
-the discriminator's ranking of old paintings turned ([oscillation](../../garl/evaluate/oscillation.py)); 0: never.
+final one is the median of the last quarter of a run. The untrained agents': {_spread(untrained)}. Two
+[measures of oscillation](../../garl/evaluate/oscillation.py): *flips*, how much the discriminator's ranking of old
+paintings turned (0: never); *waves*, the power of slow waves in how much paintings differ, over the second half.
 
 {parts}
 

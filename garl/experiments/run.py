@@ -17,10 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from garl.errors import GarlError
+from garl.evaluate.oscillation import slow_power
 from garl.experiments.claims import Claim
 from garl.experiments.verdict import Curve, Curves
 from garl.progress import clock
 from garl.systems.garl import Config, train
+
+WAVES = (8, 64)
+"""The lengths of the waves that are looked for, in cycles: 500 to 4,000 paintings of 64 canvases."""
 
 Runs = dict[str, list[Config]]
 """Of each arm, the settings of one run for each seed."""
@@ -95,13 +99,22 @@ def complete(out: Path, config: Config) -> bool:
 
 def read_curve(out: Path) -> Curve:
     """How the run's distance to the data fell. Raises GarlError if it was never measured."""
-    measured = [record for record in records(out) if "frechet" in record]
+    lines = records(out)
+    measured = [record for record in lines if "frechet" in record]
     if not measured:
         raise GarlError(f"{out} has no measurement: run the experiment first")
+    diversity = np.array([record["pixels/diversity_gap"] for record in lines[len(lines) // 2 :]])
     steps, seconds, frechet = (
         np.array([record[name] for record in measured]) for name in ("steps", "seconds", "frechet")
     )
-    return Curve(steps, seconds / 60, frechet, measured[-1]["d/flips"], (out / "divergence.json").exists())
+    return Curve(
+        steps,
+        seconds / 60,
+        frechet,
+        flips=measured[-1]["d/flips"],
+        waves=slow_power(diversity, *WAVES),
+        diverged=(out / "divergence.json").exists(),
+    )
 
 
 def read_curves(runs: Runs, folder: Path) -> Curves:

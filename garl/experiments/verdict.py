@@ -21,10 +21,10 @@ ALIKE = 1.2
 """Two arms are alike if their median distances differ by no more than this factor."""
 
 
-Measure = Literal["distance", "flips"]
-"""What arms are compared by: the final Fréchet distance, or how much the discriminator's rankings turned (0: never)."""
-STILL = 1e-3
-"""Fewer flips than this count as this: below it they are rounding."""
+Measure = Literal["distance", "flips", "waves"]
+"""What arms are compared by: the final Fréchet distance, or one of the two measures of oscillation."""
+STILL = {"distance": 1e-9, "flips": 1e-3, "waves": 1e-6}
+"""Less than this counts as this: it is rounding, and ratios of it say nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Curve:
     minutes: np.ndarray
     frechet: np.ndarray
     flips: float = 0.0
-    """`garl.evaluate.oscillation.flips` over the whole run."""
+    """How much the discriminator's ranking of old paintings turned over the whole run (`oscillation.flips`)."""
+    waves: float = 0.0
+    """Power of the slow waves in how much the paintings differ from each other (`oscillation.slow_power`)."""
     diverged: bool = False
 
     @property
@@ -54,9 +56,8 @@ Curves = dict[str, list[Curve]]
 
 def finals(curves: list[Curve], measure: Measure = "distance") -> np.ndarray:
     """What each run ends with, (seeds,)."""
-    if measure == "distance":
-        return np.array([curve.final for curve in curves])
-    return np.array([max(curve.flips, STILL) for curve in curves])
+    values = [curve.final if measure == "distance" else getattr(curve, measure) for curve in curves]
+    return np.maximum(values, STILL[measure])
 
 
 def p_better(a: list[Curve], b: list[Curve], measure: Measure = "distance") -> float:
@@ -75,8 +76,7 @@ def p_better(a: list[Curve], b: list[Curve], measure: Measure = "distance") -> f
 def _medians(a: list[Curve], b: list[Curve], measure: Measure) -> tuple[float, str]:
     """How many times lower the first is, by medians; and both in words."""
     first, second = np.median(finals(a, measure)), np.median(finals(b, measure))
-    unit = "" if measure == "distance" else " flips"
-    return float(second / first), f"{first:.3g}{unit} against {second:.3g}"
+    return float(second / first), f"{measure} {first:.3g} against {second:.3g}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ def curve(final: float, untrained: float = 1000.0, diverged: bool = False, flips
     steps = np.arange(1, 9)
     frechet = np.linspace(untrained, final, 9)[1:]
     frechet[0], frechet[-2:] = untrained, final
-    return Curve(steps, steps / 10, frechet, flips, diverged)
+    return Curve(steps, steps / 10, frechet, flips, diverged=diverged)
 
 
 def arm(*finals: float) -> list[Curve]:
