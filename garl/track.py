@@ -199,7 +199,7 @@ def head_entropies(policy: ActorCritic, rollout: Rollout, spec: ActionSpec) -> d
 
 
 def histograms(
-    score: Tensor, rewards: Tensor, advantage: Tensor, target: Tensor, rollout: Rollout, spec: ActionSpec
+    score: Tensor, rewards: Tensor, advantage: Tensor, rollout: Rollout, spec: ActionSpec
 ) -> dict[str, Histogram]:
     """For the boards: what was chosen in each dimension of the action, and how the rest is distributed."""
     figures = {"reward/strokes": rewards, "advantage/all": advantage, "value/all": rollout.value, "d/final": score[-1]}

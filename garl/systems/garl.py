@@ -432,7 +432,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 heads = means([head_entropies(agent.policy, turn.rollout, env.action_spec) for agent, turn in pairs])
                 record |= read(figures | heads)
                 sheets = picture(out, state.cycle, paintings, config.invert, count)
-                run.show(int(record["steps"]), sheets, named([histograms(*turn, env.action_spec) for turn in turns]))
+                found = [histograms(*turn[:3], turn.rollout, env.action_spec) for turn in turns]
+                run.show(int(record["steps"]), sheets, named(found))
             timing = {"seconds": state.seconds, "seconds/cycle": time.perf_counter() - marks[0][1]}
             for (_, start), (part, end) in pairwise(marks):
                 timing[f"seconds/{part}"] = timing.get(f"seconds/{part}", 0.0) + end - start

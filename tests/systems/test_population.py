@@ -285,13 +285,13 @@ def test_the_standing_is_a_running_mean(config: Config) -> None:
     assert agents[1].standing == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("every", "pairs"), [(2, 1), (3, 0), (0, 0)])
+@pytest.mark.parametrize(("every", "pairs"), [(4, 1), (0, 0)])
 def test_rescues_come_every_so_many_cycles(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, pairs: int
 ) -> None:
     monkeypatch.setattr(population, "BEHIND", 1.0)  # someone is always behind
     train(config.changed({"population.rescue_every": every}), tmp_path)
-    tensors, meta = load_checkpoint(tmp_path)  # of the fourth cycle: 2 has just rescued again, 3 has learned since
+    tensors, meta = load_checkpoint(tmp_path)  # of the fourth cycle, the last
     weights = [tensors[f"{prefix}average.module.extractor.out.weight"] for prefix in ("", "agent_1.", "agent_2.")]
     alike = [torch.equal(weights[i], weights[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     assert sum(alike) == pairs
