@@ -35,8 +35,8 @@ class PopulationConfig(Settings):
 
 T = TypeVar("T")
 
-BEHIND = 0.25
-"""An agent has fallen behind if its paintings score higher than those of others in less than this share of pairs."""
+APART = 0.5
+"""The last agent has fallen behind if its standing is lower than the first's by more than this."""
 DECAY = 0.9
 """Of what a cycle weighs in an agent's standing, in each that follows: the scores of a single one oscillate."""
 
@@ -52,7 +52,7 @@ class Member:
     average: AveragedModel
     memory: FakeMemory
     prefix: str = ""
-    standing: float = 0.5  # the running mean of its `share`
+    standing: float = 0.5  # the running mean of its share, see `compare`
 
     def modules(self) -> dict[str, nn.Module]:
         """What has parameters or buffers, by name."""
@@ -118,7 +118,7 @@ def rescue(agents: Sequence[Member]) -> None:
     """Let the agent that stands worst, if it has fallen behind, go on as a copy of the best: the exploit step of
     population-based training (Jaderberg et al. 2017 §3.1). Its own paintings stay in the discriminator's memory."""
     worst, *_, best = sorted(agents, key=lambda agent: agent.standing)
-    if worst.standing >= BEHIND:
+    if best.standing - worst.standing <= APART:
         return
     for own, other in zip(worst.modules().values(), best.modules().values(), strict=True):
         own.load_state_dict(other.state_dict())

@@ -154,7 +154,7 @@ def test_a_cycle_waits_once(
     monkeypatch.setattr(system, "collect", begin)
     monkeypatch.setattr(Images, "_draw", pictures)
     monkeypatch.setattr(system.Progress, "show", end)
-    monkeypatch.setattr(population, "BEHIND", 1.0)  # someone is rescued whenever it is looked at
+    monkeypatch.setattr(population, "APART", -1.0)  # someone is rescued whenever it is looked at
     train(tiny_config.changed({"picture_every": 100, "checkpoint_every": 100} | changes), tmp_path)
     assert len(cycles) == 4
     for seen in cycles[1:]:  # after the first one a picture is made

@@ -23,7 +23,7 @@ from garl.sample import measure, measure_population, paint, paint_in_turn
 from garl.systems import garl as system
 from garl.systems import population
 from garl.systems.garl import Config, load_agent, load_agents, make_env, make_policy, train
-from garl.systems.population import BEHIND, Member, Turn, compare, follow, in_turn, rescue, sample_fakes
+from garl.systems.population import APART, Member, Turn, compare, follow, in_turn, rescue, sample_fakes
 from garl.types import Rollout
 
 AGENTS = 3
@@ -252,7 +252,7 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 
 def test_the_last_becomes_a_copy_of_the_first_and_then_goes_its_own_way(config: Config) -> None:
     agents = members(config)
-    for agent, standing in zip(agents, (0.5, BEHIND - 0.01, 0.8), strict=True):
+    for agent, standing in zip(agents, (0.5, 0.8 - APART - 0.01, 0.8), strict=True):
         agent.standing = standing
     before = [learned(agent) for agent in agents]
     assert not any(same(before[i], before[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -270,7 +270,7 @@ def test_the_last_becomes_a_copy_of_the_first_and_then_goes_its_own_way(config: 
 
 def test_agents_that_keep_up_are_left_alone(config: Config) -> None:
     agents = members(config)
-    for agent, standing in zip(agents, (BEHIND, 0.9, 0.4), strict=True):
+    for agent, standing in zip(agents, (0.91 - APART, 0.9, 0.5), strict=True):
         agent.standing = standing
     before = [learned(agent) for agent in agents]
     rescue(agents)
@@ -289,7 +289,7 @@ def test_the_standing_is_a_running_mean(config: Config) -> None:
 def test_rescues_come_every_so_many_cycles(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, pairs: int
 ) -> None:
-    monkeypatch.setattr(population, "BEHIND", 1.0)  # someone is always behind
+    monkeypatch.setattr(population, "APART", -1.0)  # someone is always behind
     train(config.changed({"population.rescue_every": every}), tmp_path)
     tensors, meta = load_checkpoint(tmp_path)  # of the fourth cycle, the last
     weights = [tensors[f"{prefix}average.module.extractor.out.weight"] for prefix in ("", "agent_1.", "agent_2.")]
@@ -304,7 +304,7 @@ def test_rescues_come_every_so_many_cycles(
 def test_a_resumed_population_is_the_one_that_never_stopped(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(population, "BEHIND", 1.0)
+    monkeypatch.setattr(population, "APART", -1.0)
     config = config.changed({"anneal": False, "checkpoint_every": 1, "episodes": 120, "population.rescue_every": 4})
     train(config, tmp_path / "whole")
     for episodes in (72, 96, 120):  # before a rescue, and just after one
