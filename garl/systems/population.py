@@ -109,9 +109,10 @@ def compare(turns: Sequence[Turn]) -> dict[str, Tensor]:
 
 
 def follow(agents: Sequence[Member], record: dict[str, float]) -> None:
-    """Let each agent's standing follow its share in a cycle's record."""
+    """Let each agent's standing follow its share in a cycle's record, and be recorded, too."""
     for i, agent in enumerate(agents):
         agent.standing = DECAY * agent.standing + (1 - DECAY) * record[f"agent/{i}/share"]
+        record[f"agent/{i}/standing"] = agent.standing
 
 
 def rescue(agents: Sequence[Member]) -> None:

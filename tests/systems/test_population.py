@@ -280,7 +280,9 @@ def test_agents_that_keep_up_are_left_alone(config: Config) -> None:
 def test_the_standing_is_a_running_mean(config: Config) -> None:
     agents = members(config)[:2]
     for share in (1.0, 0.0):
-        follow(agents, {"agent/0/share": share, "agent/1/share": 0.5})
+        record = {"agent/0/share": share, "agent/1/share": 0.5}
+        follow(agents, record)
+    assert [record["agent/0/standing"], record["agent/1/standing"]] == [agent.standing for agent in agents]
     assert agents[0].standing == pytest.approx((0.5 * 0.9 + 1.0 * 0.1) * 0.9)
     assert agents[1].standing == pytest.approx(0.5)
 
