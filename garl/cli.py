@@ -135,9 +135,10 @@ def sample(arguments: list[str]) -> None:
         n: int = 64,
         seed: int = 0,
         name: Annotated[str | None, tyro.conf.arg(name="class")] = None,
+        agent: int | None = None,
         device: str = "auto",
     ) -> None:
-        """Let a trained agent paint.
+        """Let a trained agent paint, or several in turn.
 
         Args:
             run: The run folder of `garl train`.
@@ -145,15 +146,16 @@ def sample(arguments: list[str]) -> None:
             n: Paintings.
             seed: Same seed, same paintings.
             name: Class to paint, for an agent trained with `--condition label`; by default all in turn.
+            agent: Number of the only agent to paint, for a run with `--population.agents`; by default all in turn.
             device: auto, cpu or cuda.
         """
-        from garl.sample import check_ending, paint
-        from garl.systems.garl import load_agent
+        from garl.sample import check_ending, paint_in_turn
+        from garl.systems.garl import load_agents
 
         check_ending(out)
         if n < 1 or seed < 0:
             raise GarlError(f"--n must be at least 1 and --seed at least 0, not {n} and {seed}")
-        for path in paint(load_agent(run, device), n, seed, name).save(out):
+        for path in paint_in_turn(load_agents(run, device, agent), n, seed, name).save(out):
             print(path)
 
     _parse(command, "sample", arguments)
@@ -215,11 +217,13 @@ def evaluate(arguments: list[str]) -> None:
         n: int = 2048,
         seed: int = 0,
         judge: Path | None = None,
+        agent: int | None = None,
         device: str = "auto",
     ) -> None:
         """Measure a trained agent's paintings against real pictures; print JSON.
 
-        `..._floor` beside a figure is what real training pictures score in place of the paintings.
+        `..._floor` beside a figure is what real training pictures score in place of the paintings. Several agents paint
+        in turn; then `frechet_by_agent` is the distance of each, `worst_to_best` the largest over the smallest.
 
         Args:
             run: The run folder of `garl train`.
@@ -229,19 +233,20 @@ def evaluate(arguments: list[str]) -> None:
             n: Paintings.
             seed: Seed of the paintings.
             judge: Another feature network than the one that ships (see garl.evaluate.train_judge).
+            agent: Number of the only agent to measure, for a run with `--population.agents`; by default all.
             device: auto, cpu or cuda.
         """
         from dataclasses import replace
 
-        from garl.sample import measure
-        from garl.systems.garl import load_agent
+        from garl.sample import measure_population
+        from garl.systems.garl import load_agents
 
         if n < 4 or seed < 0:
             raise GarlError(f"--n must be at least 4 and --seed at least 0, not {n} and {seed}")
-        agent = load_agent(run, device)
         given = {name: value for name, value in (("data", data), ("label", label)) if value is not None}
-        agent = replace(agent, config=agent.config.model_copy(update=given))
-        print(json.dumps(measure(agent, n, seed, split, judge), indent=2))
+        loaded = load_agents(run, device, agent)
+        agents = [replace(each, config=each.config.model_copy(update=given)) for each in loaded]
+        print(json.dumps(measure_population(agents, n, seed, split, judge), indent=2))
 
     _parse(command, "evaluate", arguments)
 

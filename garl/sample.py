@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from garl.atomic import replacing
 from garl.brush.geometry import COLOR
 from garl.errors import GarlError
+from garl.evaluate.frechet import frechet_distance
 from garl.evaluate.judge import load_judge
 from garl.evaluate.report import Value, evaluate
 from garl.export.picture import grid, save_png
@@ -90,6 +93,7 @@ def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None) -> Paint
     same seed gives the same pictures."""
     config, policy = agent.config, agent.policy
     device = next(policy.parameters()).device
+    seed = seed * config.population.agents + agent.number  # or agents that know little would paint the same
     precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     env = make_env(config, min(n, BATCH), agent.brushes)
@@ -125,17 +129,48 @@ def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None) -> Paint
     return Paintings(final, filmed, file)
 
 
+def in_turn(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """One array for each of A agents, (N, …) → (N · A, …): the first of each, the second of each, …"""
+    return np.stack(arrays, 1).reshape(-1, *arrays[0].shape[1:])
+
+
+def paint_in_turn(agents: Sequence[Agent], n: int, seed: int = 0, name: str | None = None) -> Paintings:
+    """`n` pictures by the agents of a population, the first by the first, the second by the second, …; each agent's are
+    those that `paint` has it paint alone."""
+    each = [paint(agent, math.ceil(n / len(agents)), seed, name) for agent in agents]
+    strokes, seeds = (in_turn([getattr(own.strokes, field) for own in each])[:n] for field in ("strokes", "seeds"))
+    filmed = in_turn([own.filmed.swapaxes(0, 1) for own in each]).swapaxes(0, 1)[:, : min(n, MOST_FILMED)]
+    final = in_turn([own.final for own in each])[:n]
+    return Paintings(final, filmed, replace(each[0].strokes, strokes=strokes, seeds=seeds))
+
+
 def measure(agent: Agent, n: int, seed: int = 0, split: str = "test", judge: Path | None = None) -> dict[str, Value]:
     """Every metric of `n` paintings against the pictures of the agent's data, beside the floor of real ones."""
-    config, network = agent.config, load_judge(judge)
+    return measure_population((agent,), n, seed, split, judge)
+
+
+def measure_population(
+    agents: Sequence[Agent], n: int, seed: int = 0, split: str = "test", judge: Path | None = None
+) -> dict[str, Value]:
+    """What `measure` says of `n` paintings by the agents in turn; if there are several, also the Fréchet distance of
+    `n` paintings by each, and the largest in units of the smallest."""
+    agent, network = agents[0], load_judge(judge)
+    config = agent.config
     real = load_images(config, split)
     floor = load_images(config).batch(n, torch.Generator().manual_seed(seed))
     # The judge sees light ink on a dark ground: what the agent paints before an inverted set is turned back.
     name = None if config.label is None or not agent.classes else str(config.label)
-    paintings = paint(replace(agent, config=config.model_copy(update={"invert": False})), n, seed, name)
+    plain = config.model_copy(update={"invert": False})
+    each = [paint(replace(agent, config=plain), n, seed, name).final for agent in agents]
     label = config.label if isinstance(config.label, int) and not real.label_names else None
     asked = asked_for(agent, n, name)
     if asked is not None:  # the digit that each was to show, if classes are digits
         digits = not real.label_names and all(each.isdecimal() for each in agent.classes)
         asked = np.array([int(each) for each in agent.classes])[asked] if digits else None
-    return evaluate(paintings.final, real.array, label=label, asked=asked, floor=floor, judge=network)
+    asked = None if asked is None else in_turn([asked] * len(agents))[:n]
+    record = evaluate(in_turn(each)[:n], real.array, label=label, asked=asked, floor=floor, judge=network)
+    if len(agents) > 1:
+        seen = network.features(real.array)
+        distances = [frechet_distance(network.features(own), seen) for own in each]
+        record |= {"frechet_by_agent": distances, "worst_to_best": max(distances) / min(distances)}
+    return record

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -96,6 +96,14 @@ def counts(index: Tensor, n: int) -> Tensor:
     """How often each of 0 … n − 1 occurs in `index`, (n,); unlike `bincount` it waits for nothing."""
     index = index.flatten()
     return torch.zeros(n, dtype=torch.int64, device=index.device).scatter_add_(0, index, torch.ones_like(index))
+
+
+def means(records: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean over several records of the same figures."""
+    if not records[0]:
+        return {}
+    columns = torch.stack([torch.stack(list(record.values())) for record in records])  # (records, figures)
+    return dict(zip(records[0], columns.mean(0).unbind(), strict=True))
 
 
 def numbered(name: str, x: Tensor, start: int = 1) -> dict[str, Tensor]:

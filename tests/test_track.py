@@ -110,6 +110,14 @@ def test_parts_by_hand() -> None:
     )
 
 
+def test_means_by_hand() -> None:
+    records = [{"a": torch.tensor(x), "b": torch.tensor(-x * x)} for x in (1.0, 2.0, 6.0)]
+    assert track.means(records) == pytest.approx({"a": 3.0, "b": -41 / 3})
+    x = torch.rand((), generator=torch.Generator().manual_seed(0)) * 1e-30
+    assert track.means([{"x": x}])["x"] == x  # bit for bit
+    assert track.means([{}, {}]) == {}
+
+
 def test_told_apart_by_hand() -> None:
     figures = track.told_apart(torch.tensor([5.0, 1.0, 6.0]), torch.tensor([0.0, 2.0]))  # middle: 2.5
     expected = {"d/accuracy_real": 2 / 3, "d/accuracy_fake": 1.0, "d/overlap": 1 / 6}

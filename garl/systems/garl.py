@@ -52,8 +52,32 @@ from garl.reward import RewardConfig, reward
 from garl.rollout import collect
 from garl.runs import load_checkpoint, open_run, read_config, save_divergence, stop_requests
 from garl.settings import Settings
+from garl.systems.population import (
+    Member,
+    PopulationConfig,
+    Turn,
+    compare,
+    follow,
+    in_turn,
+    named,
+    prefix,
+    rescue,
+    sample_fakes,
+)
 from garl.systems.state import SizeLimit, State, not_finite, restore_module, size, under
-from garl.track import SAMPLE, copies, describe, gaps, head_entropies, histograms, parts, pixels, read, told_apart
+from garl.track import (
+    SAMPLE,
+    copies,
+    describe,
+    gaps,
+    head_entropies,
+    histograms,
+    means,
+    parts,
+    pixels,
+    read,
+    told_apart,
+)
 
 
 class Config(Settings):
@@ -76,7 +100,7 @@ class Config(Settings):
     strokes: int = Field(64, ge=1, le=65_536)
     """Strokes in a painting."""
     envs: int = Field(64, ge=2, le=1_048_576)
-    """Canvases painted side by side: the paintings of a cycle."""
+    """Canvases painted side by side: an agent's paintings in a cycle."""
     noise_per_step: bool = False
     """Draw the policy's noise anew for every stroke instead of once per painting."""
     anneal: bool = False
@@ -110,6 +134,7 @@ class Config(Settings):
     """What improves the policy; its settings are those of the same name."""
     ppo: PPOConfig = PPOConfig()
     a2c: A2CConfig = A2CConfig()
+    population: PopulationConfig = PopulationConfig()
 
     @property
     def learning(self) -> LearnerConfig:
@@ -189,8 +214,6 @@ RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
 MEAN_OF = 512
 """Paintings in the running mean picture (thesis §7.2)."""
-PARTS = ("collect", "score", "learner", "adversary", "figures")
-"""Of a cycle, in the order of the marks that time them."""
 ROLL_BACKS = 5
 """How often a run that diverges goes back to its last checkpoint before it gives up."""
 
@@ -274,14 +297,15 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     painted = canvases_of(config.envs, config.strokes, config.adversary.intermediate)
     weighted = config.adversary.intermediate == "weighted"
-    updates = config.adversary.updates or math.ceil(painted / config.adversary.batch_size)
+    count = config.population.agents
+    updates = config.adversary.updates or math.ceil(count * painted / config.adversary.batch_size)
     if not resume:
         StrokeCodec(config.paint, load_brushes(config.paint))  # a mistake must be found before the folder is made
     if config.wandb:
         load_wandb()  # and so must its absence
     folder = open_run(out, config.model_dump(mode="json"), resume)
     with folder as run, Progress(out) as progress, stop_requests() as stopping:
-        # The agent, its world and its adversary.
+        # The agents, their world and their adversary.
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
         sampler = torch.Generator(device).manual_seed(config.seed)
@@ -290,23 +314,27 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         compile_engine(make_env(config, 1, brushes, paint_device))
         env = make_env(config, config.envs, brushes, paint_device)
         env.reset(seed=config.seed)
-        policy = make_policy(config, env, len(classes)).to(device)
         learner = ppo if config.learner == "ppo" else a2c
-        optimizer = learner.make_optimizer(policy, config.learning)
-        weights = learner.Weights(config.learning, env.action_spec).to(device)
-        scale = RewardScale(config.advantage).to(device)
-        average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+        agents = []
+        for i in range(count):
+            policy = make_policy(config, env, len(classes)).to(device)
+            member = Member(
+                policy,
+                optimizer=learner.make_optimizer(policy, config.learning),
+                weights=learner.Weights(config.learning, env.action_spec).to(device),
+                scale=RewardScale(config.advantage).to(device),
+                average=AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average)),
+                memory=FakeMemory(config.adversary.memory or painted, config.adversary.memory_priority),
+                prefix=prefix(i),
+            )
+            agents.append(member)
         adversary = Adversary(images.array.shape[1:], config.adversary, device, len(classes))
-        memory = FakeMemory(config.adversary.memory or painted, config.adversary.memory_priority)
-        recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
+        recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / (count * config.envs)))
         gallery = Gallery()
 
         # What of it changes is saved, and found again.
-        running = {"weights": weights, "scale": scale}
         constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity, "classes": classes}
-        state = State(
-            env, policy, optimizer, average, adversary, memory, generator, sampler, recent, gallery, running, constants
-        )
+        state = State(env, agents, adversary, generator, sampler, recent, gallery, constants)
         if run.checkpoint:
             state.restore(run.checkpoint, out)
             if run.checkpoint[1]["data"] != identity:
@@ -316,54 +344,64 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         if run.saved is None:  # so that there is one to go back to from the first cycle on
             run.save(state.tensors(), state.meta())
 
-        networks = {"policy": policy, "adversary": adversary.network}
+        networks = state.networks()
         started = time.monotonic() - state.seconds
-        while (spent := config.spent(state.seconds, state.cycle * config.envs)) < 1.0 and not stopping():
+        while (spent := config.spent(state.seconds, state.cycle * count * config.envs)) < 1.0 and not stopping():
             remaining = max(1.0 - spent, 0.01) if config.anneal else 1.0
             rate = remaining * 0.5**state.roll_backs
-            for each, settings in ((optimizer, config.learning), (adversary.optimizer, config.adversary)):
-                for group in each.param_groups:
-                    group["lr"] = settings.learning_rate * rate
-            weights.share = remaining if config.anneal_entropy else 1.0
+            for agent in agents:
+                set_rate(agent.optimizer, config.learning.learning_rate * rate)
+                agent.weights.share = remaining if config.anneal_entropy else 1.0
+            set_rate(adversary.optimizer, config.adversary.learning_rate * rate)
             before = copies(networks)
 
-            # One cycle of the method (fig. 6.1).
-            marks = [time.perf_counter()]
-            noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
-            asked = draw_condition(len(classes), config.envs, generator, device)  # (B,), or None
-            rollout = collect(env, policy, noise, sampler, precision, asked)  # (T, B, …)
-            marks.append(time.perf_counter())
-            shown = None if asked is None else asked.repeat(config.strokes + 1)
-            score = adversary.score(rollout.canvases.flatten(0, 1), shown).view(config.strokes + 1, config.envs)
-            rewards = scale(reward(score, config.reward))  # (T, B)
-            advantage, target = estimate(rewards, rollout.value, config.advantage)
-            marks.append(time.perf_counter())
-            metrics = learner.update(policy, optimizer, rollout, advantage, target, config.learning, generator, weights)
-            marks.append(time.perf_counter())
-            average.update_parameters(policy)
-            if config.adversary.memory == 0:
-                memory.seen = 0  # on-policy: forget the cycles before
-            fakes = fakes_of(rollout, config.adversary.intermediate, generator)
-            memory.add(fakes.images, generator, fakes.step, fakes.condition)
+            # One cycle of the method (fig. 6.1): each agent paints, is scored and learns; then the adversary does.
+            marks = [("", time.perf_counter())]
+            turns: list[Turn] = []
+            learned: list[dict[str, Tensor]] = []
+            for agent in agents:
+                noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
+                asked = draw_condition(len(classes), config.envs, generator, device)  # (B,), or None
+                rollout = collect(env, agent.policy, noise, sampler, precision, asked)  # (T, B, …)
+                marks.append(("collect", time.perf_counter()))
+                shown = None if asked is None else asked.repeat(config.strokes + 1)
+                score = adversary.score(rollout.canvases.flatten(0, 1), shown).view(config.strokes + 1, config.envs)
+                rewards = agent.scale(reward(score, config.reward))  # (T, B)
+                advantage, target = estimate(rewards, rollout.value, config.advantage)
+                marks.append(("score", time.perf_counter()))
+                losses = learner.update(
+                    agent.policy, agent.optimizer, rollout, advantage, target, config.learning, generator, agent.weights
+                )
+                marks.append(("learner", time.perf_counter()))
+                agent.average.update_parameters(agent.policy)
+                if config.adversary.memory == 0:
+                    agent.memory.seen = 0  # on-policy: forget the cycles before
+                fakes = fakes_of(rollout, config.adversary.intermediate, generator)
+                agent.memory.add(fakes.images, generator, fakes.step, fakes.condition)
+                turns.append(Turn(score, rewards, advantage, target, rollout))
+                learned.append(losses)
+                marks.append(("adversary", time.perf_counter()))
+            metrics = means(learned)
             for _ in range(updates):
                 real, label = real_batch(images, config, generator, device)
-                fake = memory.sample(len(real), generator)
+                fake = sample_fakes(agents, len(real), generator)
                 condition = None if label is None else fake.condition
                 weight = step_weight(fake.step, config.strokes) if weighted else None
                 metrics |= adversary.update(real, fake.images, generator, label, condition, weight)
-            marks.append(time.perf_counter())
+            marks.append(("adversary", time.perf_counter()))
 
             # What it came to.
             state.cycle += 1
-            recent.append(rollout.final.clone())
-            episodes = state.cycle * config.envs
+            final = in_turn([turn.rollout.final for turn in turns])
+            recent.append(final)
+            episodes = state.cycle * len(final)
             record: dict[str, float] = {"cycle": state.cycle, "episodes": episodes, "steps": episodes * config.strokes}
             record["learning_rate"] = rate
-            checked = {"score": score, "reward": rewards, "advantage": advantage, "target": target} | metrics
-            checked |= state.learned()
-            figures = metrics | describe(score, rewards, advantage, target, rollout, env.action_spec)
-            figures |= gaps(pixels(rollout.final), real_pixels) | parts(networks, before) | {"size": size(checked)}
-            marks.append(time.perf_counter())
+            checked = named([dict(zip(Turn._fields, turn[:-1], strict=False)) for turn in turns])
+            checked |= metrics | state.learned()
+            figures = metrics | means([describe(*turn, env.action_spec) for turn in turns]) | compare(turns)
+            figures |= gaps(pixels(final), real_pixels) | parts(networks, before) | {"size": size(checked)}
+            marks.append(("figures", time.perf_counter()))
             record |= read(figures)
             state.seconds = time.monotonic() - started
             if not math.isfinite(record.pop("size")) and (broken := not_finite(checked)):
@@ -372,23 +410,35 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 run.start_after(state.cycle)
                 state.seconds = time.monotonic() - started  # the clock does not go back
                 continue
+            if count > 1:
+                follow(agents, record)
+                if config.population.rescue_every and state.cycle % config.population.rescue_every == 0:
+                    rescue(agents)
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
                 features, seen_as = judge.both(paintings)
                 record["frechet"] = frechet_distance(features, real_features)
+                if count > 1:
+                    each = (frechet_distance(features[i::count], real_features) for i in range(count))
+                    record |= {f"agent/{i}/frechet": distance for i, distance in enumerate(each)}
                 record |= {f"classes/{k}": share for k, share in enumerate(class_shares(seen_as).tolist())}
-                gallery.visit(rollout.final, asked, adversary.score)
+                asked = in_turn([turn.rollout.observation.condition[0] for turn in turns]) if classes else None
+                gallery.visit(final, asked, adversary.score)
                 record["d/flips"] = flips(gallery.scores.cpu().numpy())
                 label = None if example_class is None else example_class[:SAMPLE].to(device)
-                figures = told_apart(adversary.score(examples[:SAMPLE].to(device), label), score[-1])
-                record |= read(figures | head_entropies(policy, rollout, env.action_spec))
-                sheets = picture(out, state.cycle, paintings, config.invert)
-                run.show(int(record["steps"]), sheets, histograms(score, rewards, advantage, rollout, env.action_spec))
-            timing = {"seconds": state.seconds, "seconds/cycle": time.perf_counter() - marks[0]}
-            for part, (start, end) in zip(PARTS, pairwise(marks), strict=True):
-                timing[f"seconds/{part}"] = end - start
-            timing["speed/strokes"] = config.envs * config.strokes / timing["seconds/cycle"]
-            timing["speed/paintings"] = config.envs / timing["seconds/cycle"]
+                score = in_turn([turn.score[-1] for turn in turns])
+                figures = told_apart(adversary.score(examples[:SAMPLE].to(device), label), score)
+                pairs = zip(agents, turns, strict=True)
+                heads = means([head_entropies(agent.policy, turn.rollout, env.action_spec) for agent, turn in pairs])
+                record |= read(figures | heads)
+                sheets = picture(out, state.cycle, paintings, config.invert, count)
+                found = [histograms(*turn[:3], turn.rollout, env.action_spec) for turn in turns]
+                run.show(int(record["steps"]), sheets, named(found))
+            timing = {"seconds": state.seconds, "seconds/cycle": time.perf_counter() - marks[0][1]}
+            for (_, start), (part, end) in pairwise(marks):
+                timing[f"seconds/{part}"] = timing.get(f"seconds/{part}", 0.0) + end - start
+            timing["speed/strokes"] = len(final) * config.strokes / timing["seconds/cycle"]
+            timing["speed/paintings"] = len(final) / timing["seconds/cycle"]
             run.record(record | timing)
             progress.show(record, spent, state.seconds)
             if state.cycle % config.checkpoint_every == 0:
@@ -396,12 +446,17 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         if run.saved != state.cycle:
             run.save(state.tensors(), state.meta())
         if recent:
-            picture(out, state.cycle, torch.cat(list(recent)).cpu(), config.invert)
+            picture(out, state.cycle, torch.cat(list(recent)).cpu(), config.invert, count)
 
 
 def tell(sentence: str) -> None:
     """A line to the user that is no figure of the run."""
     print(sentence, file=sys.stderr, flush=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def roll_back(state: State, broken: str, out: Path, config: Config) -> None:
@@ -437,16 +492,18 @@ def compile_engine(env: PaintEnv) -> None:
     env.step(np.zeros(env.action_space.shape or (), np.int64))
 
 
-def picture(out: Path, cycle: int, paintings: Tensor, invert: bool) -> dict[str, np.ndarray]:
-    """Save the newest paintings (N, C, H, W) uint8, and the running mean of the last 512; returns both sheets."""
-    newest = paintings[-64:]
-    mean = paintings[-MEAN_OF:].float().mean(0, keepdim=True).round().to(torch.uint8)
+def picture(out: Path, cycle: int, paintings: Tensor, invert: bool, agents: int = 1) -> dict[str, np.ndarray]:
+    """Save the newest paintings (N, C, H, W) uint8, rows of each agent that painted in turn, and the running mean of
+    each one's last 512; returns both sheets."""
+    each = [paintings[i::agents] for i in range(agents)]
+    newest = [own[-16 * max(1, 4 // agents) :] for own in each]
+    mean = torch.stack([own[-MEAN_OF:].float().mean(0).round().to(torch.uint8) for own in each])
     if invert:
-        newest, mean = 255 - newest, 255 - mean
-    scale = max(1, 96 // newest.shape[-1])
-    sheet = grid(newest, columns=16, scale=scale)
+        newest, mean = [255 - own for own in newest], 255 - mean
+    scale = max(1, 96 // paintings.shape[-1])
+    sheet = np.concatenate([grid(own, columns=16, scale=scale) for own in newest])
     save_png(out / "pictures" / "samples.png", sheet)
-    sheets = {"pictures/samples": sheet, "pictures/mean": grid(mean, scale=scale)}
+    sheets = {"pictures/samples": sheet, "pictures/mean": grid(mean, columns=agents, scale=scale)}
     for name, shown in sheets.items():
         save_png(out / f"{name}-{cycle:07d}.png", shown)
     return sheets
@@ -484,6 +541,7 @@ class Agent:
     brushes: tuple[Brush, ...]
     policy: ActorCritic
     classes: tuple[str, ...] = ()  # what it can be asked for
+    number: int = 0  # in its population
 
 
 def saved_brushes(meta: dict[str, Any], config: Config, folder: Path) -> tuple[Brush, ...]:
@@ -497,21 +555,33 @@ def saved_brushes(meta: dict[str, Any], config: Config, folder: Path) -> tuple[B
     return tuple(Brush.from_dict(each, f"the brush in {folder}") for each in stored)
 
 
-def load_agent(folder: Path, device: str = "auto") -> Agent:
-    """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged.
+def load_agent(folder: Path, device: str = "auto", number: int = 0) -> Agent:
+    """One agent of those that the run in `folder` has trained; see `load_agents`."""
+    return load_agents(folder, device, number)[0]
+
+
+def load_agents(folder: Path, device: str = "auto", number: int | None = None) -> tuple[Agent, ...]:
+    """The agents that the run in `folder` has trained, or the one with this number. Raises GarlError if there is none,
+    or it is damaged.
 
     The run may come from a stranger: no code in it runs, and its config.json cannot ask for weights it does not bring.
     """
     tensors, meta = load_checkpoint(folder)
     config = load_config(folder)
     brushes = saved_brushes(meta, config, folder)
-    weights = under("average.module.", tensors).values()
-    if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
-        raise GarlError(f"the weights in {folder} are not all finite float32: train again")
     classes = meta.get("classes", [])
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise GarlError(f"the classes in {folder} are not a list of names: train again")
-    with SizeLimit(sum(weight.numel() for weight in weights), folder):
-        policy = make_policy(config, make_env(config, 1, brushes), len(classes))
-    restore_module(policy, "average.module.", tensors, folder)
-    return Agent(config, brushes, policy.to(choose_device(device)).eval(), tuple(classes))
+    count = config.population.agents
+    if number is not None and not 0 <= number < count:
+        raise GarlError(f"there is no agent {number} in {folder}: give a number from 0 to {count - 1}")
+    agents = []
+    for i in range(count) if number is None else (number,):
+        weights = under(name := f"{prefix(i)}average.module.", tensors).values()
+        if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
+            raise GarlError(f"the weights in {folder} are not all finite float32: train again")
+        with SizeLimit(sum(weight.numel() for weight in weights), folder):
+            policy = make_policy(config, make_env(config, 1, brushes), len(classes))
+        restore_module(policy, name, tensors, folder)
+        agents.append(Agent(config, brushes, policy.to(choose_device(device)).eval(), tuple(classes), i))
+    return tuple(agents)

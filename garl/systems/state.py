@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 
 from garl.adversary.gallery import Gallery
@@ -18,8 +17,8 @@ from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
-from garl.policy.actor_critic import ActorCritic
 from garl.runs import Checkpoint, flatten, unflatten
+from garl.systems.population import Member
 
 
 @dataclass
@@ -27,16 +26,12 @@ class State:
     """The parts of a run that change, to be saved and restored in place; `recent` holds (B, C, H, W) uint8."""
 
     env: PaintEnv
-    policy: ActorCritic
-    optimizer: torch.optim.Optimizer
-    average: AveragedModel
+    agents: list[Member]
     adversary: Adversary
-    memory: FakeMemory
-    generator: torch.Generator  # every draw but the policy's
-    sampler: torch.Generator  # the policy's, on its device
-    recent: deque[Tensor]  # the newest paintings, one batch a cycle
+    generator: torch.Generator  # every draw but the policies'
+    sampler: torch.Generator  # the policies', on their device
+    recent: deque[Tensor]  # the newest paintings, one batch a cycle, the agents' in turn
     gallery: Gallery
-    running: dict[str, torch.nn.Module]  # what else has buffers that change: weights and scales that adapt
     constants: dict[str, Any]  # what never changes, but is found again: the brush, the data's checksum
     cycle: int = 0  # finished ones
     seconds: float = 0.0
@@ -44,20 +39,35 @@ class State:
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """What has parameters or buffers, by name."""
-        return {"policy": self.policy, "average": self.average, **self.adversary.modules(), **self.running}
+        parts = [*(agent.modules() for agent in self.agents), self.adversary.modules()]
+        return {name: module for modules in parts for name, module in modules.items()}
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """What makes the steps, by name."""
+        policies = {f"{agent.prefix}policy_optimizer": agent.optimizer for agent in self.agents}
+        return policies | {"adversary_optimizer": self.adversary.optimizer}
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """What they are made in, by name."""
+        return {f"{agent.prefix}policy": agent.policy for agent in self.agents} | {"adversary": self.adversary.network}
+
+    def remembered(self) -> dict[str, FakeMemory | Gallery]:
+        """What keeps paintings, by name."""
+        return {f"{agent.prefix}memory": agent.memory for agent in self.agents} | {"gallery": self.gallery}
 
     def learned(self) -> dict[str, Tensor]:
         """What learning changes, and could break, by name."""
         modules = self.modules().items()
         tensors = {f"{name}.{key}": value for name, module in modules for key, value in module.state_dict().items()}
-        tensors |= flatten("policy_optimizer", self.optimizer)
-        return tensors | flatten("adversary_optimizer", self.adversary.optimizer)
+        for prefix, optimizer in self.optimizers().items():
+            tensors |= flatten(prefix, optimizer)
+        return tensors
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that is a tensor, by name."""
         tensors = self.learned()
-        tensors |= {f"memory.{key}": value for key, value in self.memory.state_dict().items()}
-        tensors |= {f"gallery.{key}": value for key, value in self.gallery.state_dict().items()}
+        for name, part in self.remembered().items():
+            tensors |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
         tensors["recent"] = torch.cat(list(self.recent)) if self.recent else torch.empty(0, dtype=torch.uint8)
         tensors |= {"generator": self.generator.get_state(), "sampler": self.sampler.get_state()}
         tensors["dropout"] = torch.get_rng_state()
@@ -67,7 +77,8 @@ class State:
 
     def meta(self) -> dict[str, Any]:
         """Everything else."""
-        counters = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
+        counters: dict[str, Any] = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
+        counters["standings"] = [agent.standing for agent in self.agents]
         return counters | {"env": self.env.np_random.bit_generator.state} | self.constants
 
     def restore(self, checkpoint: Checkpoint, folder: Path) -> None:
@@ -82,14 +93,14 @@ class State:
             raise KeyError("data")
         for name, module in self.modules().items():
             restore_module(module, f"{name}.", tensors, folder)
-        unflatten("policy_optimizer", tensors, self.optimizer)
-        unflatten("adversary_optimizer", tensors, self.adversary.optimizer)
+        for prefix, optimizer in self.optimizers().items():
+            unflatten(prefix, tensors, optimizer)
         device = self.sampler.device
-        for prefix, part in (("memory.", self.memory), ("gallery.", self.gallery)):
-            part.load_state_dict({name: value.to(device) for name, value in under(prefix, tensors).items()})
+        for prefix, part in self.remembered().items():
+            part.load_state_dict({name: value.to(device) for name, value in under(f"{prefix}.", tensors).items()})
         self.recent.clear()
         recent = tensors["recent"].to(device)
-        self.recent.extend(recent.split(self.env.num_envs) if len(recent) else ())
+        self.recent.extend(recent.split(self.env.num_envs * len(self.agents)) if len(recent) else ())
         self.generator.set_state(tensors["generator"])
         torch.set_rng_state(tensors["dropout"])
         if len(tensors["sampler"]) == len(self.sampler.get_state()):  # else the run moves between CPU and GPU
@@ -97,13 +108,16 @@ class State:
         if device.type == "cuda" and "dropout_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["dropout_cuda"], device)
         self.env.np_random.bit_generator.state = meta["env"]
+        standings = meta.get("standings", [agent.standing for agent in self.agents])  # older runs had one agent
+        for agent, standing in zip(self.agents, standings, strict=True):
+            agent.standing = float(standing)
         self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
         self.roll_backs = int(meta["roll_backs"])
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients of the last minibatches, by name."""
-        networks = {"policy": self.policy, "adversary": self.adversary.network}
-        named = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
+        networks = self.networks().items()
+        named = {f"{name}.{key}": p for name, network in networks for key, p in network.named_parameters()}
         return {f"gradient of {name}": p.grad for name, p in named.items() if p.grad is not None}
 
 

@@ -102,8 +102,8 @@ def documented(dimensions: list[str]) -> list[re.Pattern[str]]:
     """The names in the table of docs/runs.md, with what its capitals stand for."""
     table = [line for line in TABLE.read_text().split("## Metrics")[1].splitlines() if line.startswith("| `")]
     names = [re.escape(name) for line in table for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
-    part, dimension = r"(policy|adversary)\.[a-z0-9_.]+", f"({'|'.join(dimensions)})"
-    filled = [re.sub(r"(?<=[_/])[TPCN](?=_|$)", "NUMBER", name) for name in names]
+    part, dimension = r"(agent_\d+\.)?(policy|adversary)\.[a-z0-9_.]+", f"({'|'.join(dimensions)})"
+    filled = [re.sub(r"(?<=[_/])[TPCN](?=[_/]|$)", "NUMBER", name) for name in names]
     meanings = {"NUMBER": r"\d+", "PART": part, "DIMENSION": dimension}
     return [re.compile(re.sub("[A-Z]+", lambda found: meanings[found[0]], name)) for name in filled]
 
@@ -111,7 +111,10 @@ def documented(dimensions: list[str]) -> list[re.Pattern[str]]:
 def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
     tiny_config: Config, tiny_run: Path, stateful_run: Path, tmp_path: Path
 ) -> None:
-    train(changed(tiny_config, learner="a2c", adversary={"r1": 0.1, "stay_close": 0.1}), tmp_path)
+    train(
+        changed(tiny_config, learner="a2c", population={"agents": 2}, adversary={"r1": 0.1, "stay_close": 0.1}),
+        tmp_path,
+    )
     runs = (tiny_run, stateful_run, tmp_path)
     records = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
     written = set().union(*records)

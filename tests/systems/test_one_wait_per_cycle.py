@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from garl.data.images import Images
 from garl.systems import garl as system
+from garl.systems import population
 from garl.systems.garl import Config, train
 
 READS = {"item", "tolist", "cpu", "__bool__", "__int__", "__float__", "__index__", "__contains__"}
@@ -120,20 +121,23 @@ ADVERSARY = {
         ADVERSARY,
         {"adversary": {"intermediate": "mixed", "updates": 1}},
         {"adversary": {"intermediate": "weighted", "updates": 1}},
+        ADAPTING | {"steps": 192, "population": {"agents": 3, "rescue_every": 2}},
     ],
-    ids=["default", "a2c", "all that adapts", "every choice", "adversary", "mixed", "weighted"],
+    ids=["default", "a2c", "all that adapts", "every choice", "adversary", "mixed", "weighted", "population"],
 )
 def test_a_cycle_waits_once(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     waits: Counter[str] = Counter()
     cycles: list[Counter[str]] = []
-    watch = ExitStack()
+    watch, watching = ExitStack(), []
     collect, draw, show = system.collect, Images._draw, system.Progress.show
 
     def begin(*arguments: Any) -> Any:
-        watch.enter_context(Calls(waits))
-        watch.enter_context(Kernels(waits))
+        if not watching:  # else it is another agent's turn
+            watch.enter_context(Calls(waits))
+            watch.enter_context(Kernels(waits))
+            watching.append(True)
         return collect(*arguments)
 
     def pictures(*arguments: Any) -> Any:
@@ -142,6 +146,7 @@ def test_a_cycle_waits_once(
 
     def end(*arguments: Any) -> None:
         watch.close()
+        watching.clear()
         cycles.append(waits.copy())
         waits.clear()
         show(*arguments)
@@ -149,10 +154,11 @@ def test_a_cycle_waits_once(
     monkeypatch.setattr(system, "collect", begin)
     monkeypatch.setattr(Images, "_draw", pictures)
     monkeypatch.setattr(system.Progress, "show", end)
+    monkeypatch.setattr(population, "APART", -1.0)  # someone is rescued whenever it is looked at
     train(tiny_config.changed({"picture_every": 100, "checkpoint_every": 100} | changes), tmp_path)
     assert len(cycles) == 4
     for seen in cycles[1:]:  # after the first one a picture is made
-        del seen["average.update_parameters(policy)"]  # its counter is on the CPU: docs/gpu.md
+        del seen["agent.average.update_parameters(agent.policy)"]  # its counter is on the CPU: docs/gpu.md
         del seen["loss = super().step(closure)"]  # and so are Adam's
         assert seen.total() == 1, seen
         assert "figures" in next(iter(seen))
