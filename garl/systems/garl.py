@@ -6,6 +6,7 @@ the policy paints → the adversary scores every canvas → scores become reward
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import sys
@@ -26,13 +27,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from garl.advantage import AdvantageConfig, RewardScale, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.gallery import Gallery
+from garl.adversary.likeness import Likeness
 from garl.adversary.losses import step_weight
-from garl.adversary.memory import FakeMemory, canvases_of, fakes_of
+from garl.adversary.memory import FakeMemory, Fakes, canvases_of, fakes_of
 from garl.adversary.update import Adversary, AdversaryConfig
 from garl.boards import load_wandb
 from garl.brush.spec import Brush
+from garl.curriculum import CurriculumConfig, Targets, grown
 from garl.data.images import Images, load
-from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, choose_paint_device, load_brushes
+from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, choose_paint_device, load_brushes
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.evaluate.coverage import class_shares
@@ -53,7 +56,19 @@ from garl.rollout import collect
 from garl.runs import load_checkpoint, open_run, read_config, save_divergence, stop_requests
 from garl.settings import Settings
 from garl.systems.state import SizeLimit, State, not_finite, restore_module, size, under
-from garl.track import SAMPLE, copies, describe, gaps, head_entropies, histograms, parts, pixels, read, told_apart
+from garl.track import (
+    SAMPLE,
+    copies,
+    describe,
+    gaps,
+    head_entropies,
+    histograms,
+    likeness,
+    parts,
+    pixels,
+    read,
+    told_apart,
+)
 
 
 class Config(Settings):
@@ -63,8 +78,9 @@ class Config(Settings):
     """Name of a data set (see `garl data`), or path of a folder, archive or IDX file of pictures."""
     label: int | str | None = None
     """Learn from the pictures of this class alone: its number, or the name of its folder."""
-    condition: Literal["none", "label"] = "none"
-    """label: every painting is asked for a class of the data, drawn at random, and judged as one of that class."""
+    condition: Literal["none", "label", "picture"] = "none"
+    """label: every painting is asked for a class of the data, drawn at random, and judged as one of that class.
+    picture: it is asked for a picture of the data, which the agent sees, and judged beside it (SPIRAL)."""
     invert: bool = False
     """Learn the negative of the pictures (light ink on a dark ground); what is sampled is turned back."""
     minutes: float | None = Field(None, gt=0)
@@ -105,6 +121,7 @@ class Config(Settings):
     policy: PolicyConfig = PolicyConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     reward: RewardConfig = RewardConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     learner: Literal["ppo", "a2c"] = "ppo"
     """What improves the policy; its settings are those of the same name."""
@@ -120,6 +137,18 @@ class Config(Settings):
     def _consistent(self) -> Self:
         if self.condition == "label" and self.label is not None:
             raise GarlError("condition label asks for every class, label leaves but one: leave out one of the two")
+        fixed = self.reward.source != "adversary"
+        if self.condition != "picture" and (fixed or self.adversary.mask):
+            name = f"reward.source {self.reward.source}" if fixed else "adversary.mask"
+            raise GarlError(f"{name} needs pairs of canvas and target: set condition to picture")
+        if not fixed and (self.reward.perceptual or self.curriculum != CurriculumConfig()):
+            name = "reward.perceptual" if self.reward.perceptual else "curriculum"
+            raise GarlError(f"{name} needs a score that stays the same: set reward.source to l2 or l_half")
+        if self.curriculum.strokes and (self.curriculum.strokes > self.strokes or self.steps or self.policy.recurrent):
+            raise GarlError(
+                f"curriculum.strokes {self.curriculum.strokes} grows to {self.strokes}: begin with no more, give the "
+                "budget in episodes or minutes, and leave out policy.recurrent"
+            )
         if self.adversary.intermediate == "mixed" and self.strokes < 2:
             raise GarlError("adversary.intermediate mixed needs unfinished canvases: set strokes to 2 or more")
         if self.policy.recurrent and self.strokes % min(self.learning.bptt, self.strokes):
@@ -183,7 +212,37 @@ THESIS_FAST = Config(
 )
 """The same experiment at two to three times the speed: bfloat16, and minibatches four times as large."""
 
-PRESETS = {"digits": DIGITS, "thesis": THESIS, "thesis-fast": THESIS_FAST}
+CONDITIONAL = DIGITS.changed(
+    {
+        "condition": "picture",
+        "strokes": 5,
+        "policy.embed_noise": "none",
+        "policy.embed_steps": True,
+        "policy.value_steps": True,
+    }
+)
+"""Digits that the agent is shown, redrawn in five strokes, judged beside what it was shown."""
+
+PAINTBOT = CONDITIONAL.changed(
+    {
+        "policy.head": "gaussian",
+        "reward.source": "l_half",
+        "reward.perceptual": 1.0,
+        "reward.system": "temporal",
+        "curriculum.strokes": 1,
+        "curriculum.threshold": 0.5,
+        "curriculum.targets": "difficulty",
+    }
+)
+"""PaintBot (Jia et al. 2019; thesis §3.3): continuous actions, no adversary, a curriculum; at the size of a digit."""
+
+PRESETS = {
+    "digits": DIGITS,
+    "thesis": THESIS,
+    "thesis-fast": THESIS_FAST,
+    "conditional": CONDITIONAL,
+    "paintbot": PAINTBOT,
+}
 
 RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
@@ -222,7 +281,19 @@ def make_policy(config: Config, env: PaintEnv, classes: int = 0) -> ActorCritic:
     """A fresh policy for what `env` offers and shows, and so many classes that it can be asked for."""
     shape = env.single_observation_space.shape
     assert shape is not None
-    return ActorCritic(env.action_spec, (shape[0], shape[1], shape[2]), config.policy, config.strokes, classes)
+    canvas, target = (shape[0], shape[1], shape[2]), config.condition == "picture"
+    return ActorCritic(env.action_spec, canvas, config.policy, config.strokes, classes, target)
+
+
+def make_adversary(config: Config, device: torch.device, classes: int) -> Adversary | Likeness:
+    """A fresh discriminator, or what scores canvases in its stead."""
+    paint, settings = config.paint, config.reward
+    if settings.source == "adversary":
+        canvas, pairs = (paint.channels, paint.height, paint.width), config.condition == "picture"
+        return Adversary(canvas, config.adversary, device, classes, pairs)
+    maps = copy.deepcopy(load_judge()).to(device).maps if settings.perceptual else None
+    power = 2.0 if settings.source == "l2" else 0.5
+    return Likeness(torch.from_numpy(blank(paint, 1)).to(device), power, settings.perceptual, maps)
 
 
 def draw_noise(config: Config, canvases: int, generator: torch.Generator) -> Tensor:
@@ -240,17 +311,23 @@ def draw_condition(
     return torch.randint(classes, (canvases,), generator=generator).to(device, non_blocking=True)
 
 
-def real_batch(
-    images: Images, config: Config, generator: torch.Generator, device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """Pictures for one step of every discriminator, and their classes if paintings are asked for those."""
+def real_and_fake(
+    images: Images, memory: FakeMemory, config: Config, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor | None, Fakes]:
+    """Pictures for one step of every discriminator, their classes if paintings are asked for those, and as many fakes.
+
+    Where a painting is asked for a picture, that is what the real pictures are: the target beside itself.
+    """
     n, label = config.adversary.batch_size * config.adversary.networks, None
+    if config.condition == "picture":
+        fake = memory.sample(n, generator)
+        return fake.condition, fake.condition, fake
     if config.condition == "none":
         pictures = images.batch(n, generator)
     else:
         pictures, label = images.labelled_batch(n, generator)
         label = label.to(device, non_blocking=True)
-    return pictures.to(device, non_blocking=True), label
+    return pictures.to(device, non_blocking=True), label, memory.sample(n, generator)
 
 
 def train(config: Config, out: Path, resume: bool = False) -> None:
@@ -296,13 +373,15 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         weights = learner.Weights(config.learning, env.action_spec).to(device)
         scale = RewardScale(config.advantage).to(device)
         average = AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average))
-        adversary = Adversary(images.array.shape[1:], config.adversary, device, len(classes))
+        adversary = make_adversary(config, device, len(classes))
         memory = FakeMemory(config.adversary.memory or painted, config.adversary.memory_priority)
         recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / config.envs))
         gallery = Gallery()
+        targets = Targets(images, config.curriculum)
+        env.strokes = config.curriculum.strokes or config.strokes
 
         # What of it changes is saved, and found again.
-        running = {"weights": weights, "scale": scale}
+        running = {"weights": weights, "scale": scale, "targets": targets}
         constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity, "classes": classes}
         state = State(
             env, policy, optimizer, average, adversary, memory, generator, sampler, recent, gallery, running, constants
@@ -330,11 +409,12 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             # One cycle of the method (fig. 6.1).
             marks = [time.perf_counter()]
             noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
-            asked = draw_condition(len(classes), config.envs, generator, device)  # (B,), or None
+            asked = draw_condition(len(classes), config.envs, generator, device)  # (B, …), or None
+            if config.condition == "picture":
+                asked = targets.draw(config.envs, generator).to(device, non_blocking=True)
             rollout = collect(env, policy, noise, sampler, precision, asked)  # (T, B, …)
             marks.append(time.perf_counter())
-            shown = None if asked is None else asked.repeat(config.strokes + 1)
-            score = adversary.score(rollout.canvases.flatten(0, 1), shown).view(config.strokes + 1, config.envs)
+            score = adversary.score(rollout.canvases.flatten(0, 1), asked, generator).view(-1, config.envs)
             rewards = scale(reward(score, config.reward))  # (T, B)
             advantage, target = estimate(rewards, rollout.value, config.advantage)
             marks.append(time.perf_counter())
@@ -343,26 +423,33 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             average.update_parameters(policy)
             if config.adversary.memory == 0:
                 memory.seen = 0  # on-policy: forget the cycles before
-            fakes = fakes_of(rollout, config.adversary.intermediate, generator)
-            memory.add(fakes.images, generator, fakes.step, fakes.condition)
-            for _ in range(updates):
-                real, label = real_batch(images, config, generator, device)
-                fake = memory.sample(len(real), generator)
-                condition = None if label is None else fake.condition
-                weight = step_weight(fake.step, config.strokes) if weighted else None
-                metrics |= adversary.update(real, fake.images, generator, label, condition, weight)
+            if isinstance(adversary, Adversary):  # else it has nothing to learn
+                fakes = fakes_of(rollout, config.adversary.intermediate, generator)
+                memory.add(fakes.images, generator, fakes.step, fakes.condition)
+                for _ in range(updates):
+                    real, label, fake = real_and_fake(images, memory, config, generator, device)
+                    condition = None if label is None else fake.condition
+                    weight = step_weight(fake.step, config.strokes) if weighted else None
+                    metrics |= adversary.update(real, fake.images, generator, label, condition, weight)
             marks.append(time.perf_counter())
 
             # What it came to.
             state.cycle += 1
             recent.append(rollout.final.clone())
-            episodes = state.cycle * config.envs
-            record: dict[str, float] = {"cycle": state.cycle, "episodes": episodes, "steps": episodes * config.strokes}
-            record["learning_rate"] = rate
+            strokes = len(rollout.action)
+            state.steps += strokes * config.envs
+            record: dict[str, float] = {
+                "cycle": state.cycle,
+                "episodes": state.cycle * config.envs,
+                "steps": state.steps,
+                "learning_rate": rate,
+            }
             checked = {"score": score, "reward": rewards, "advantage": advantage, "target": target} | metrics
             checked |= state.learned()
             figures = metrics | describe(score, rewards, advantage, target, rollout, env.action_spec)
             figures |= gaps(pixels(rollout.final), real_pixels) | parts(networks, before) | {"size": size(checked)}
+            if asked is not None and config.condition == "picture":
+                figures |= likeness(rollout.canvases, asked)
             marks.append(time.perf_counter())
             record |= read(figures)
             state.seconds = time.monotonic() - started
@@ -372,6 +459,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 run.start_after(state.cycle)
                 state.seconds = time.monotonic() - started  # the clock does not go back
                 continue
+            targets.learn(score[-1])
+            env.strokes = grown(strokes, config.strokes, record["d/painted"], config.curriculum.threshold)
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
                 features, seen_as = judge.both(paintings)
@@ -379,15 +468,16 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 record |= {f"classes/{k}": share for k, share in enumerate(class_shares(seen_as).tolist())}
                 gallery.visit(rollout.final, asked, adversary.score)
                 record["d/flips"] = flips(gallery.scores.cpu().numpy())
-                label = None if example_class is None else example_class[:SAMPLE].to(device)
-                figures = told_apart(adversary.score(examples[:SAMPLE].to(device), label), score[-1])
+                told = examples if config.condition == "picture" else example_class
+                told = None if told is None else told[:SAMPLE].to(device)
+                figures = told_apart(adversary.score(examples[:SAMPLE].to(device), told), score[-1])
                 record |= read(figures | head_entropies(policy, rollout, env.action_spec))
                 sheets = picture(out, state.cycle, paintings, config.invert)
                 run.show(int(record["steps"]), sheets, histograms(score, rewards, advantage, rollout, env.action_spec))
             timing = {"seconds": state.seconds, "seconds/cycle": time.perf_counter() - marks[0]}
             for part, (start, end) in zip(PARTS, pairwise(marks), strict=True):
                 timing[f"seconds/{part}"] = end - start
-            timing["speed/strokes"] = config.envs * config.strokes / timing["seconds/cycle"]
+            timing["speed/strokes"] = config.envs * strokes / timing["seconds/cycle"]
             timing["speed/paintings"] = config.envs / timing["seconds/cycle"]
             run.record(record | timing)
             progress.show(record, spent, state.seconds)

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.overrides import TorchFunctionMode
 
 from garl.adversary.gallery import Gallery
+from garl.adversary.likeness import Likeness
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
 from garl.env.canvas import PaintEnv
@@ -30,7 +31,7 @@ class State:
     policy: ActorCritic
     optimizer: torch.optim.Optimizer
     average: AveragedModel
-    adversary: Adversary
+    adversary: Adversary | Likeness
     memory: FakeMemory
     generator: torch.Generator  # every draw but the policy's
     sampler: torch.Generator  # the policy's, on its device
@@ -40,6 +41,7 @@ class State:
     constants: dict[str, Any]  # what never changes, but is found again: the brush, the data's checksum
     cycle: int = 0  # finished ones
     seconds: float = 0.0
+    steps: int = 0  # strokes painted, over all canvases
     roll_backs: int = 0
 
     def modules(self) -> dict[str, torch.nn.Module]:
@@ -68,6 +70,7 @@ class State:
     def meta(self) -> dict[str, Any]:
         """Everything else."""
         counters = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
+        counters |= {"steps": self.steps, "strokes": self.env.strokes}
         return counters | {"env": self.env.np_random.bit_generator.state} | self.constants
 
     def restore(self, checkpoint: Checkpoint, folder: Path) -> None:
@@ -99,6 +102,9 @@ class State:
         self.env.np_random.bit_generator.state = meta["env"]
         self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
         self.roll_backs = int(meta["roll_backs"])
+        # Older versions painted as many strokes always.
+        self.env.strokes = int(meta.get("strokes", self.env.strokes))
+        self.steps = int(meta.get("steps", self.cycle * self.env.num_envs * self.env.strokes))
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients of the last minibatches, by name."""
