@@ -15,7 +15,8 @@ usage: garl COMMAND ...
 
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
-  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast
+  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast; conditional, paintbot
+                    (agents that redraw what they are shown)
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON

@@ -110,6 +110,15 @@ ADVERSARY = {
 }
 
 
+PAIRS = {"condition": "picture", "label": None, "adversary.mask": 0.5, "adversary.updates": 1}
+PAINTBOT = {
+    "condition": "picture",
+    "policy.head": "gaussian",
+    "reward": {"source": "l_half", "perceptual": 1.0},
+    "curriculum": {"targets": "difficulty"},
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -120,8 +129,10 @@ ADVERSARY = {
         ADVERSARY,
         {"adversary": {"intermediate": "mixed", "updates": 1}},
         {"adversary": {"intermediate": "weighted", "updates": 1}},
+        PAIRS,
+        PAINTBOT,
     ],
-    ids=["default", "a2c", "all that adapts", "every choice", "adversary", "mixed", "weighted"],
+    ids=["default", "a2c", "all that adapts", "every choice", "adversary", "mixed", "weighted", "pairs", "paintbot"],
 )
 def test_a_cycle_waits_once(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
