@@ -216,9 +216,15 @@ CONDITIONAL = DIGITS.changed(
     {
         "condition": "picture",
         "strokes": 5,
+        "average": 0.95,
         "policy.embed_noise": "none",
         "policy.embed_steps": True,
         "policy.value_steps": True,
+        "advantage.gamma": 0.9,
+        "advantage.lam": 0.5,
+        "ppo.epochs": 2,
+        "ppo.learning_rate": 8e-4,
+        "ppo.entropy_coefficient": 0.004,
     }
 )
 """Digits that the agent is shown, redrawn in five strokes, judged beside what it was shown."""

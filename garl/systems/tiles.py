@@ -12,6 +12,7 @@ import time
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from garl.brush.geometry import COLOR, POINTS, THICKNESS
 from garl.brush.spec import Brush
@@ -21,6 +22,9 @@ from garl.evaluate.pixels import mean_squared_error
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
 from garl.systems.garl import Agent, draw_noise, make_env
+
+BATCH = 64
+"""Tiles painted at a time."""
 
 
 def paper(agent: Agent) -> tuple[int, int, int]:
@@ -47,9 +51,6 @@ def in_tiles(
     config, started = agent.config, time.monotonic()
     if config.condition != "picture" or len(agent.brushes) > 1:
         raise GarlError("the agent must paint what it is shown, with one brush: train it with --condition picture")
-    device = next(agent.policy.parameters()).device
-    precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
-    generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     _, height, width = target.shape
     painted, level = np.empty((0, 14), np.float32), 1
     while True:
@@ -60,11 +61,8 @@ def in_tiles(
         canvas = _canvas(painted, background, brush, size, seed)
         picture = np.asarray(Image.fromarray(target.transpose(1, 2, 0)).resize(size[::-1], Image.Resampling.BOX))
         shown, start = (_tiles(agent, each, rows, columns) for each in (picture.transpose(2, 0, 1), canvas))
-        env = make_env(config, rows * columns, agent.brushes)
-        env.reset(seed=seed)
-        noise = draw_noise(config, env.num_envs, generator).to(device)
-        rollout = collect(env, agent.policy, noise, sampler, precision, shown.to(device), start)
-        strokes = rollout.strokes.cpu().numpy().copy()  # (T, rows · columns, 14)
+        parts = zip(shown.split(BATCH), start.split(BATCH), strict=True)
+        strokes = np.concatenate([_painted(agent, *part, seed) for part in parts], 1)  # (T, rows · columns, 14)
         row, column = np.divmod(np.arange(rows * columns), columns)
         strokes[..., POINTS][..., 0::2] = (strokes[..., POINTS][..., 0::2] + column[:, None]) / columns
         strokes[..., POINTS][..., 1::2] = (strokes[..., POINTS][..., 1::2] + row[:, None]) / rows
@@ -84,6 +82,17 @@ def in_tiles(
     return painted
 
 
+def _painted(agent: Agent, shown: Tensor, start: Tensor, seed: int) -> np.ndarray:
+    """The agent's strokes (T, N, 14) for targets (N, C, h, w) uint8, on the canvases `start`."""
+    device = next(agent.policy.parameters()).device
+    precision = torch.bfloat16 if agent.config.learning.precision == "bfloat16" else torch.float32
+    env = make_env(agent.config, len(shown), agent.brushes)
+    env.reset(seed=seed)
+    noise = draw_noise(agent.config, len(shown), torch.Generator().manual_seed(seed)).to(device)
+    sampler = torch.Generator(device).manual_seed(seed)
+    return collect(env, agent.policy, noise, sampler, precision, shown.to(device), start).strokes.numpy(force=True)
+
+
 def _canvas(strokes: np.ndarray, background: np.ndarray, brush: Brush, size: tuple[int, int], seed: int) -> np.ndarray:
     """What the engine makes of the strokes (T, 14), (3, height, width) uint8."""
     canvas = np.empty((1, 3, *size), np.uint8)
@@ -94,7 +103,7 @@ def _canvas(strokes: np.ndarray, background: np.ndarray, brush: Brush, size: tup
     return canvas[0]
 
 
-def _tiles(agent: Agent, picture: np.ndarray, rows: int, columns: int) -> torch.Tensor:
+def _tiles(agent: Agent, picture: np.ndarray, rows: int, columns: int) -> Tensor:
     """A picture (3, rows · h, columns · w) uint8 as the agent sees its parts, (rows · columns, C, h, w), row by row."""
     if agent.config.paint.channels == 1:
         picture = np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None]
