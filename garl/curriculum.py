@@ -39,7 +39,7 @@ class Targets(nn.Module):
     """
 
     LEAST = 0.01
-    """No picture is drawn this many times more seldom than one that was never painted."""
+    """The least weight, so that no picture is forgotten; one that was never painted has weight 1."""
     error: Tensor  # (N,) float32, on the CPU, as the pictures are
 
     def __init__(self, images: Images, config: CurriculumConfig) -> None:

@@ -232,11 +232,13 @@ CONDITIONAL = DIGITS.changed(
 PAINTBOT = CONDITIONAL.changed(
     {
         "policy.head": "gaussian",
+        "ppo.learning_rate": 2e-4,
+        "ppo.entropy_coefficient": 0.01,
         "reward.source": "l_half",
         "reward.perceptual": 1.0,
         "reward.system": "temporal",
         "curriculum.strokes": 1,
-        "curriculum.threshold": 0.5,
+        "curriculum.threshold": 0.2,
         "curriculum.targets": "difficulty",
     }
 )
