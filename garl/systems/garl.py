@@ -238,7 +238,7 @@ PAINTBOT = CONDITIONAL.changed(
         "reward.perceptual": 1.0,
         "reward.system": "temporal",
         "curriculum.strokes": 1,
-        "curriculum.threshold": 0.2,
+        "curriculum.threshold": 0.1,
         "curriculum.targets": "difficulty",
     }
 )
