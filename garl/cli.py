@@ -14,7 +14,8 @@ usage: garl COMMAND ...
 
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
-  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast
+  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast; conditional, paintbot
+                    (agents that redraw what they are shown)
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
@@ -136,6 +137,7 @@ def sample(arguments: list[str]) -> None:
         seed: int = 0,
         name: Annotated[str | None, tyro.conf.arg(name="class")] = None,
         agent: int | None = None,
+        data: str | None = None,
         device: str = "auto",
     ) -> None:
         """Let a trained agent paint, or several in turn.
@@ -147,15 +149,24 @@ def sample(arguments: list[str]) -> None:
             seed: Same seed, same paintings.
             name: Class to paint, for an agent trained with `--condition label`; by default all in turn.
             agent: Number of the only agent to paint, for a run with `--population.agents`; by default all in turn.
+            data: Pictures to paint, for an agent trained with `--condition picture`; by default the held-out ones of
+                those that it learned from.
             device: auto, cpu or cuda.
         """
+        from dataclasses import replace
+
         from garl.sample import check_ending, paint_in_turn
         from garl.systems.garl import load_agents
 
         check_ending(out)
         if n < 1 or seed < 0:
             raise GarlError(f"--n must be at least 1 and --seed at least 0, not {n} and {seed}")
-        for path in paint_in_turn(load_agents(run, device, agent), n, seed, name).save(out):
+        agents = load_agents(run, device, agent)
+        if data is not None:
+            if agents[0].config.condition != "picture":
+                raise GarlError("this agent is shown nothing: leave out --data, or train with --condition picture")
+            agents = tuple(replace(each, config=each.config.model_copy(update={"data": data})) for each in agents)
+        for path in paint_in_turn(agents, n, seed, name).save(out):
             print(path)
 
     _parse(command, "sample", arguments)
@@ -168,7 +179,8 @@ def paint(arguments: list[str]) -> None:
         out: Path,
         strokes: int = 1000,
         brush: str = "hard_round",
-        painter: Literal["default", "refine", "greedy"] = "default",
+        painter: Literal["default", "refine", "greedy", "garl"] = "default",
+        agent: Path | None = None,
         background: str = "white",
         seconds: float | None = None,
         seed: int = 0,
@@ -181,7 +193,9 @@ def paint(arguments: list[str]) -> None:
             strokes: How many strokes at most.
             brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml).
             painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
-                refine, and greedy for brushes whose texture no gradient knows.
+                refine, and greedy for brushes whose texture no gradient knows; garl is a trained agent.
+            agent: The run folder of the agent that `--painter garl` is, trained with `--condition picture`; brush and
+                background are its own.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             seconds: Stop searching after about this time.
             seed: Same seed, same painting, unless --seconds cut it off.
@@ -195,12 +209,24 @@ def paint(arguments: list[str]) -> None:
             raise GarlError(f"--strokes must be from 1 to 100,000 and --seed below 2**32, not {strokes} and {seed}")
         if seconds is not None and not 0 < seconds < float("inf"):
             raise GarlError(f"--seconds must be above 0, not {seconds}")
-        paper, loaded = parse_color(background), load_brush(brush)
+        if (painter == "garl") != (agent is not None):
+            raise GarlError("--painter garl and --agent RUN go together: give both, or neither")
+        if agent is None:
+            paper, loaded, paints = parse_color(background), load_brush(brush), PAINTERS[painter]
+        else:
+            from functools import partial
+
+            from garl.systems import tiles
+            from garl.systems.garl import load_agent
+
+            trained = load_agent(agent, "cpu")
+            paper, loaded, paints = tiles.paper(trained), trained.brushes[0], partial(tiles.in_tiles, trained)
         picture, frames = read_picture(photo, paper)
         if frames > 1:
             print(f"{photo} holds {frames} pictures: the first is painted", file=sys.stderr)
         with painting_bar() as progress:
-            painting = paint_picture(picture, strokes, loaded, PAINTERS[painter], paper, seed, progress, seconds)
+            own_colors = agent is not None
+            painting = paint_picture(picture, strokes, loaded, paints, paper, seed, progress, seconds, own_colors)
         painting.save(out)
         print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
 

@@ -145,17 +145,19 @@ def paint_picture(
     seed: int = 0,
     progress: PaintProgress = silent,
     seconds: float | None = None,
+    own_colors: bool = False,
 ) -> Painting:
     """Paint `target` (3, H, W) uint8 in at most `count` strokes; the painter sees it small, the engine paints it full.
 
     With `seconds` a painter stops searching after about that time; without, the same seed gives the same painting.
+    Its colours are solved for in the end, but with `own_colors`.
     """
     _, height, width = target.shape
     paper, small = np.array(background, np.uint8), _reduced(target)
     strokes = painter(small, paper, count, brush, seed, progress, seconds)
     assert strokes.shape[1] == STROKE_SIZE
     assert 1 <= len(strokes) <= count
-    strokes = recolor(strokes, small, paper, brush, seed)
+    strokes = strokes if own_colors else recolor(strokes, small, paper, brush, seed)
     *_, picture = replay(strokes, brush, background, (height, width), seed)
     file = StrokeFile(
         height=height,

@@ -54,9 +54,12 @@ class Progress:
             "strokes/s": f"{record['steps'] / seconds:,.0f}",
             "distance to the data": f"{self.frechet:.0f}",
             "entropy": f"{record['entropy/mean']:.2f}",
-            "D real": f"{record['d/real']:.2f}",
-            "D fake": f"{record['d/fake']:.2f}",
         }
+        for name, figure in (("D real", "d/real"), ("D fake", "d/fake")):
+            if figure in record:
+                figures[name] = f"{record[figure]:.2f}"
+        if "target/error" in record:
+            figures["error"] = f"{record['target/error']:.4f} of {record['target/blank']:.4f}"
         if self.live:
             table = Table(*figures, title=f"{min(spent, 1.0):.0%}  pictures: {self.out / 'pictures' / 'samples.png'}")
             table.add_row(*figures.values())

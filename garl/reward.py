@@ -17,6 +17,11 @@ from garl.settings import Settings
 class RewardConfig(Settings):
     """Which reward system, and its bounds. The defaults are the thesis's."""
 
+    source: Literal["adversary", "l2", "l_half"] = "adversary"
+    """What scores canvases: the adversary, or the share of the blank canvas's distance to the target that they have
+    removed, by squared differences of pixels (SPIRAL's rival) or by the roots of differences (PaintBot's L^½)."""
+    perceptual: float = Field(0.0, ge=0.0)
+    """Weight of the perceptual loss (thesis eq. 3.1, features of the judge) beside that of pixels."""
     system: Literal["episodic", "temporal", "adjusted_episodic", "adjusted_temporal"] = "adjusted_temporal"
     """Reward at the end only, or at every stroke; of the raw score, or of the adjusted one."""
     clip: float = Field(10.0, gt=0.0)

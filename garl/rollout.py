@@ -18,18 +18,20 @@ def collect(
     generator: torch.Generator,
     precision: torch.dtype = torch.float32,
     condition: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Rollout:
     """One episode of T strokes on B canvases; `generator` samples the actions.
 
-    noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke. condition: (B,) int64, the class that each
-    painting is to show, on the noise's device.
+    noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke. condition, on the noise's device: (B,) int64,
+    the class that each painting is to show, or (B, C, H, W) uint8, the picture. start: what is painted on, (B, C, H, W)
+    uint8; without it, blank canvases.
 
     Where the engine paints on the policy's device, nothing leaves it, and nothing waits for it.
     `precision` must be the learner's, or PPO's ratio would not be 1 before its first step.
     """
     device, frames = noise.device, policy.config.frames
     batch = env.num_envs
-    canvases = [env.begin().to(device)]
+    canvases = [env.begin(start).to(device)]
     last_action, state = policy.last_action(batch, device), policy.state(batch, device)
     asked = torch.full((batch,), -1, device=device) if condition is None else condition
     observations, decisions, states = [], [], []

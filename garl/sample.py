@@ -15,6 +15,7 @@ from garl.brush.geometry import COLOR
 from garl.errors import GarlError
 from garl.evaluate.frechet import frechet_distance
 from garl.evaluate.judge import load_judge
+from garl.evaluate.pixels import mean_squared_error
 from garl.evaluate.report import Value, evaluate
 from garl.export.picture import grid, save_png
 from garl.export.strokefile import StrokeFile
@@ -45,17 +46,23 @@ class Paintings:
     final: np.ndarray  # (N, C, H, W) uint8
     filmed: np.ndarray  # (T + 1, M, C, H, W) uint8: how the first M ≤ 64 came to be
     strokes: StrokeFile
+    targets: np.ndarray | None = None  # (N, C, H, W) uint8, what each was to show
 
     def save(self, path: Path) -> list[Path]:
         """Write them in the form that the ending of `path` names; returns the files written.
 
-        .png a grid · .npz `images` uint8 (N, H, W, C), `strokes` float32 (N, T, 14), `seeds` int64 (N,) ·
-        .mp4 .gif a time-lapse of the first 64 · .svg one file a painting · .json a stroke file.
+        .png a grid, each painting behind its target if it has one · .npz `images` uint8 (N, H, W, C), `strokes` float32
+        (N, T, 14), `seeds` int64 (N,) · .mp4 .gif a time-lapse of the first 64 · .svg one file a painting · .json a
+        stroke file.
         """
         check_ending(path)
         ending = path.suffix.lower()
         if ending == ".png":
-            save_png(path, grid(self.final, scale=max(1, 96 // self.final.shape[-1])))
+            shown, columns = self.final, None
+            if self.targets is not None:
+                shown = np.stack([self.targets, self.final], 1).reshape(-1, *self.final.shape[1:])
+                columns = 2 * math.ceil(math.sqrt(len(self.final) / 2))
+            save_png(path, grid(shown, columns, scale=max(1, 96 // shown.shape[-1])))
         elif ending == ".npz":
             images = np.ascontiguousarray(self.final.transpose(0, 2, 3, 1))
             with replacing(path) as temporary:
@@ -88,9 +95,22 @@ def asked_for(agent: Agent, n: int, name: str | None = None) -> np.ndarray | Non
     return np.arange(n) % len(agent.classes) if name is None else np.full(n, agent.classes.index(name))
 
 
-def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None) -> Paintings:
+def held_out(agent: Agent, n: int, seed: int = 0, split: str = "test") -> np.ndarray | None:
+    """Pictures (n, C, H, W) uint8 for an agent to paint that is shown what, each once before one comes again; None for
+    any other agent."""
+    if agent.config.condition != "picture":
+        return None
+    pictures = load_images(agent.config, split).array
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed)).numpy()
+    return pictures[np.resize(order, n)]
+
+
+def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None, targets: np.ndarray | None = None) -> Paintings:
     """Let a trained agent paint `n` pictures of the class called `name`, or of all classes in turn if it knows any; the
-    same seed gives the same pictures."""
+    same seed gives the same pictures.
+
+    An agent that is shown what to paint is shown `targets` (n, C, H, W) uint8, or else held-out pictures.
+    """
     config, policy = agent.config, agent.policy
     device = next(policy.parameters()).device
     seed = seed * config.population.agents + agent.number  # or agents that know little would paint the same
@@ -98,11 +118,15 @@ def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None) -> Paint
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     env = make_env(config, min(n, BATCH), agent.brushes)
     env.reset(seed=seed)
-    asked = asked_for(agent, n + env.num_envs, name)  # the last batch paints more than are wanted
+    asked = asked_for(agent, n, name)
+    targets = held_out(agent, n, seed) if targets is None else targets
+    asked = asked if targets is None else targets
     finals, films, all_strokes, seeds = [], [], [], []
     for start in range(0, n, env.num_envs):
         noise = draw_noise(config, env.num_envs, generator).to(device)
-        part = None if asked is None else torch.from_numpy(asked[start : start + env.num_envs]).to(device)
+        part = None
+        if asked is not None:  # the last batch paints more than are wanted
+            part = torch.from_numpy(np.take(asked, range(start, start + env.num_envs), 0, mode="wrap")).to(device)
         rollout = collect(env, policy, noise, sampler, precision, part)
         finals.append(rollout.final.cpu())
         all_strokes.append(rollout.strokes.transpose(0, 1))
@@ -114,6 +138,7 @@ def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None) -> Paint
     background = config.paint.background * (config.paint.channels // len(config.paint.background))
     if config.invert:
         # Compositing is linear: inverted paint on inverted paper is the inverted picture.
+        targets = None if targets is None else 255 - targets
         final, filmed, background = 255 - final, 255 - filmed, tuple(255 - value for value in background)
         strokes[..., COLOR] = 1.0 - strokes[..., COLOR]
     file = StrokeFile(
@@ -126,7 +151,7 @@ def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None) -> Paint
         strokes=strokes,
         seeds=torch.cat(seeds)[:n].numpy(),
     )
-    return Paintings(final, filmed, file)
+    return Paintings(final, filmed, file, targets)
 
 
 def in_turn(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -141,11 +166,17 @@ def paint_in_turn(agents: Sequence[Agent], n: int, seed: int = 0, name: str | No
     strokes, seeds = (in_turn([getattr(own.strokes, field) for own in each])[:n] for field in ("strokes", "seeds"))
     filmed = in_turn([own.filmed.swapaxes(0, 1) for own in each]).swapaxes(0, 1)[:, : min(n, MOST_FILMED)]
     final = in_turn([own.final for own in each])[:n]
-    return Paintings(final, filmed, replace(each[0].strokes, strokes=strokes, seeds=seeds))
+    shown = [own.targets for own in each if own.targets is not None]
+    targets = in_turn(shown)[:n] if shown else None
+    return Paintings(final, filmed, replace(each[0].strokes, strokes=strokes, seeds=seeds), targets)
 
 
 def measure(agent: Agent, n: int, seed: int = 0, split: str = "test", judge: Path | None = None) -> dict[str, Value]:
-    """Every metric of `n` paintings against the pictures of the agent's data, beside the floor of real ones."""
+    """Every metric of `n` paintings against the pictures of the agent's data, beside the floor of real ones.
+
+    Of an agent that is shown what to paint also the mean squared error, 0..1, to those targets, `target_error`, and
+    that of a blank canvas, `target_error_blank`.
+    """
     return measure_population((agent,), n, seed, split, judge)
 
 
@@ -161,16 +192,21 @@ def measure_population(
     # The judge sees light ink on a dark ground: what the agent paints before an inverted set is turned back.
     name = None if config.label is None or not agent.classes else str(config.label)
     plain = config.model_copy(update={"invert": False})
-    each = [paint(replace(agent, config=plain), n, seed, name).final for agent in agents]
+    targets = held_out(agent, n, seed, split)
+    each = [paint(replace(agent, config=plain), n, seed, name, targets) for agent in agents]
+    painted = [paintings.final for paintings in each]
     label = config.label if isinstance(config.label, int) and not real.label_names else None
     asked = asked_for(agent, n, name)
     if asked is not None:  # the digit that each was to show, if classes are digits
         digits = not real.label_names and all(each.isdecimal() for each in agent.classes)
         asked = np.array([int(each) for each in agent.classes])[asked] if digits else None
     asked = None if asked is None else in_turn([asked] * len(agents))[:n]
-    record = evaluate(in_turn(each)[:n], real.array, label=label, asked=asked, floor=floor, judge=network)
+    record = evaluate(in_turn(painted)[:n], real.array, label=label, asked=asked, floor=floor, judge=network)
+    if targets is not None:
+        record["target_error"] = float(np.mean([mean_squared_error(own, targets) for own in painted]))
+        record["target_error_blank"] = mean_squared_error(each[0].filmed[0, :1], targets)
     if len(agents) > 1:
         seen = network.features(real.array)
-        distances = [frechet_distance(network.features(own), seen) for own in each]
+        distances = [frechet_distance(network.features(own), seen) for own in painted]
         record |= {"frechet_by_agent": distances, "worst_to_best": max(distances) / min(distances)}
     return record

@@ -123,6 +123,12 @@ def pixels(canvases: Tensor) -> dict[str, Tensor]:
     return figures
 
 
+def likeness(canvases: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Mean squared error, 0..1, of finished and of blank canvases (T + 1, B, C, H, W) against targets (B, C, H, W)."""
+    errors = [((canvas.float() - target) / 255).square().mean() for canvas in (canvases[-1], canvases[0])]
+    return {"target/error": errors[0], "target/blank": errors[1]}
+
+
 def gaps(painted: dict[str, Tensor], real: dict[str, float]) -> dict[str, Tensor]:
     """What `pixels` says of paintings, less what it says of real pictures."""
     return {f"pixels/{name}_gap": figure - real[name] for name, figure in painted.items()}

@@ -74,7 +74,7 @@ class Observation(NamedTuple):
     noise: Tensor  # (N, Z) float32, one draw per episode
     last_action: Tensor  # (N, D) int64, −1 before the first stroke; or (N, K) float32, then ½
     step: Tensor  # (N,) int64, strokes painted so far
-    condition: Tensor  # (N,) int64, the class that is asked for; -1: none
+    condition: Tensor  # (N,) int64, the class that is asked for; −1: none; or (N, C, H, W) uint8, the target
 
 
 class Decision(NamedTuple):

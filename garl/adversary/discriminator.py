@@ -54,14 +54,23 @@ class Discriminator(nn.Module):
     With `classes` it is told the class y of each picture, (N,) int64, and scores how well it is met, by projection:
     D(x, y) = ψ(φ(x)) + ⟨e_y, φ(x)⟩ (Miyato & Koyama 2018), where φ is all layers but the last and ψ the last. φ keeps
     its places, which the paper sums over: where something is may be what its class asks for.
+
+    With `pairs` it is told the target of each picture, (N, C, H, W) in −1..1, and sees it behind the picture, as
+    further channels (SPIRAL, Ganin et al. 2018; thesis §3.1).
     """
 
     def __init__(
-        self, canvas: tuple[int, int, int], config: DiscriminatorConfig | None = None, classes: int = 0
+        self,
+        canvas: tuple[int, int, int],
+        config: DiscriminatorConfig | None = None,
+        classes: int = 0,
+        pairs: bool = False,
     ) -> None:
         super().__init__()
         config = config or DiscriminatorConfig()
         channels, height, width = canvas
+        self.pairs = pairs
+        channels *= 1 + pairs
         wrap = spectral_norm if config.spectral_norm else lambda layer: layer
         layers: list[nn.Module] = []
         for i in range(4):
@@ -90,6 +99,9 @@ class Discriminator(nn.Module):
             self.projection = wrap(embedding)
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        if self.pairs:
+            assert condition is not None, "a discriminator of pairs needs the targets"
+            images = torch.cat([images, condition], 1)
         features = self.layers[:-1](images)  # φ(x)
         score = self.layers[-1](features).flatten()
         if self.projection is not None:

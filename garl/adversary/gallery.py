@@ -17,7 +17,7 @@ class Gallery:
     """The paintings of the last J visits, and the mean scores that each visit gave to all that hung there.
 
     images     (J, 32, C, H, W) uint8      scores  (J, J) float32; set i came with visit i, before it stands 0
-    condition  (J, 32) int64, the classes that the paintings were asked for; −1: none
+    condition  (J, 32) int64, the classes that the paintings were asked for; −1: none; or the targets, as the images
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class Gallery:
     def visit(
         self, paintings: Tensor, condition: Tensor | None, score: Callable[[Tensor, Tensor | None], Tensor]
     ) -> None:
-        """Hang the first 32 of `paintings` (N, C, H, W) uint8, asked for classes (N,), and score every set anew."""
+        """Hang the first 32 of `paintings` (N, C, H, W) uint8, asked for `condition` (N, …); score every set anew."""
         asked = paintings.new_full((len(paintings),), -1, dtype=torch.int64) if condition is None else condition
         self.images, self.condition = _hung(self.images, paintings), _hung(self.condition, asked)
         rooms = len(self.images)
-        told = None if condition is None else self.condition.flatten()
+        told = None if condition is None else self.condition.flatten(0, 1)
         row = score(self.images.flatten(0, 1), told).view(rooms, -1).mean(1)
         before = torch.nn.functional.pad(self.scores.to(row.device), (0, 1))[:, -rooms:]
         self.scores = torch.cat([before, row[None]])[-rooms:] if len(before) else row[None]

@@ -19,7 +19,7 @@ class Fakes(NamedTuple):
 
     images: Tensor  # (N, C, H, W) uint8
     step: Tensor  # (N,) int64, strokes on each
-    condition: Tensor  # (N,) int64, the class that each was to show; −1: none
+    condition: Tensor  # (N,) int64, the class that each was to show; −1: none; or (N, C, H, W) uint8, the target
 
     def at(self, index: Tensor) -> Fakes:
         return Fakes(*(field[index] for field in self))
@@ -33,10 +33,10 @@ def fakes_of(rollout: Rollout, intermediate: Intermediate, generator: torch.Gene
     ones come shuffled, so that a memory too small for all keeps no step rather than another.
     """
     strokes, batch = rollout.log_prob.shape
-    device, condition = rollout.canvases.device, rollout.observation.condition  # (T, B)
+    device, condition = rollout.canvases.device, rollout.observation.condition  # (T, B, …)
     if intermediate in ("all", "weighted"):
         step = torch.arange(1, strokes + 1, device=device)[:, None].expand(-1, batch)
-        fakes = Fakes(rollout.canvases[1:].flatten(0, 1), step.flatten(), condition.flatten())
+        fakes = Fakes(rollout.canvases[1:].flatten(0, 1), step.flatten(), condition.flatten(0, 1))
         return fakes.at(_shuffled(strokes * batch, generator, device))
     finished = Fakes(rollout.final, torch.full((batch,), strokes, device=device), condition[0])
     if intermediate == "none":
@@ -76,7 +76,7 @@ class FakeMemory:
     def add(
         self, paintings: Tensor, generator: torch.Generator, step: Tensor | None = None, condition: Tensor | None = None
     ) -> None:
-        """Take in canvases (N, C, H, W) uint8, with the strokes on each and the class asked for, (N,) int64."""
+        """Take in canvases (N, C, H, W) uint8, with the strokes on each, (N,) int64, and what was asked for."""
         assert paintings.dtype == torch.uint8, "canvases at rest are uint8"
         unknown = torch.full((len(paintings),), -1, device=paintings.device)
         fakes = Fakes(paintings, unknown if step is None else step, unknown if condition is None else condition)

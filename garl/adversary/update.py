@@ -20,6 +20,7 @@ from garl.adversary.losses import (
     stay_close,
     wasserstein,
 )
+from garl.adversary.mask import draw_masks
 from garl.adversary.memory import Intermediate, Priority
 from garl.adversary.optimistic import OptimisticAdam
 from garl.errors import GarlError
@@ -66,6 +67,9 @@ class AdversaryConfig(Settings):
     memory_priority: Priority = "recent"
     """Remember the newest fakes, or a uniform sample of all; mixed: half a batch from such a sample, half of this
     cycle's."""
+    mask: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of the patches of a (canvas, target) pair that are hidden, each in one of the two, so that pixels cannot be
+    compared (SPIRAL++); 1: no place is seen in both."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What scores are computed in; the discriminator learns in float32 always."""
     network: DiscriminatorConfig = DiscriminatorConfig()
@@ -84,6 +88,11 @@ def to_network(images: Tensor) -> Tensor:
     return (images.float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
 
 
+def _told(condition: Tensor | None) -> Tensor | None:
+    """What networks are told of a class, or of a target (N, C, H, W) uint8."""
+    return condition if condition is None or condition.ndim == 1 else to_network(condition)
+
+
 def _every(count: int, batch: Tensor | None, first: int) -> Tensor | None:
     return None if batch is None else batch[first::count]
 
@@ -97,9 +106,12 @@ class Adversary:
         config: AdversaryConfig,
         device: torch.device | str = "cpu",
         classes: int = 0,
+        pairs: bool = False,
     ) -> None:
         self.config = config
-        self.members = [Discriminator(canvas, config.network, classes).to(device) for _ in range(config.networks)]
+        self.members = [
+            Discriminator(canvas, config.network, classes, pairs).to(device) for _ in range(config.networks)
+        ]
         self.network: nn.Module = Committee(self.members) if config.networks > 1 else self.members[0]
         self.optimizer: torch.optim.Optimizer
         parameters, rate, decay = self.network.parameters(), config.learning_rate, config.l2_penalty
@@ -117,18 +129,37 @@ class Adversary:
         return {name: part for name, part in parts.items() if part is not None}
 
     @torch.no_grad()
-    def score(self, images: Tensor, condition: Tensor | None = None, chunk: int = 4096) -> Tensor:
+    def score(
+        self,
+        images: Tensor,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        chunk: int = 4096,
+    ) -> Tensor:
         """(N, C, H, W) uint8 → (N,) float32: the raw output, or the probability for the loss `minimax`.
 
-        For the relativistic loss too: it knows differences of raw outputs alone, as rewards do. `condition` (N,) int64:
-        the class that each canvas is to show.
+        For the relativistic loss too: it knows differences of raw outputs alone, as rewards do. `condition`: the class
+        that each canvas is to show, (M,) int64, or the picture, (M, C, H, W) uint8; N is a multiple of M. Where pairs
+        are masked, `generator` draws one mask for all, as the canvases of a painting are to be compared; the score is
+        the mean of those with the mask and with its two halves exchanged, between which nothing is hidden.
         """
         network = self.network if self.average is None else self.average
         network.eval()
+        if condition is not None:
+            condition = condition.repeat(len(images) // len(condition), *[1] * (condition.ndim - 1))
+        masks = draw_masks(images[:1], self.config.mask, generator) if self.config.mask else None
+
+        def look(part: Tensor, told: Tensor | None) -> Tensor:
+            picture, target = to_network(part), _told(told)
+            if masks is None or target is None:
+                return network(picture, target).float()
+            views = [network(picture * a, target * b).float() for a, b in (masks, masks[::-1])]
+            return torch.stack(views).mean(0)
+
         parts = images.split(chunk)
         conditions = [None] * len(parts) if condition is None else condition.split(chunk)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            scores = torch.cat([network(to_network(p), c).float() for p, c in zip(parts, conditions, strict=True)])
+            scores = torch.cat([look(part, told) for part, told in zip(parts, conditions, strict=True)])
         return scores.sigmoid() if self.config.loss == "minimax" else scores
 
     def update(
@@ -143,10 +174,16 @@ class Adversary:
         """One step on real (N, C, H, W) and fake (N, C, H, W) uint8; returns metrics, each a scalar tensor.
 
         Several networks share the batch out among them. The conditions are the classes of the real pictures and those
-        that the fakes were to show, (N,) int64; `weight` (N,) is what each fake counts.
+        that the fakes were to show, (N,) int64, or the targets, (N, C, H, W) uint8; `weight` (N,) is what each fake
+        counts.
         """
         self.network.train()
         real, fake, count = to_network(real), to_network(fake), len(self.members)
+        real_condition, fake_condition = _told(real_condition), _told(fake_condition)
+        if self.config.mask and real_condition is not None and fake_condition is not None:
+            seen, told = draw_masks(real, self.config.mask, generator)
+            real, fake = real * seen, fake * seen
+            real_condition, fake_condition = real_condition * told, fake_condition * told
         results = []
         for i in range(count):  # every count-th, as the first half of a batch may be newer than the second
             conditions = _every(count, real_condition, i), _every(count, fake_condition, i)

@@ -49,6 +49,14 @@ class Images:
         index = self._draw(n, generator)
         return torch.from_numpy(self.array[index]), torch.from_numpy(self._class_of[index])
 
+    def placed_batch(
+        self, n: int, generator: torch.Generator, weight: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures and their places in `array`, (n,) int64: those that `batch` would draw or, with `weight` (N,), each
+        with a probability in proportion to its own."""
+        index = self._draw(n, generator, weight)
+        return torch.from_numpy(self.array[index]), torch.from_numpy(index)
+
     @cached_property
     def classes(self) -> list[str]:
         """What the labels that occur are called, in their order; [] if there are none."""
@@ -62,7 +70,9 @@ class Images:
         assert self.labels is not None, "these pictures have no labels"
         return np.unique(self.labels, return_inverse=True)[1]
 
-    def _draw(self, n: int, generator: torch.Generator) -> np.ndarray:
+    def _draw(self, n: int, generator: torch.Generator, weight: torch.Tensor | None = None) -> np.ndarray:
+        if weight is not None:
+            return torch.multinomial(weight, n, replacement=True, generator=generator).numpy()
         return torch.randint(len(self), (n,), generator=generator, device=generator.device).cpu().numpy()
 
 

@@ -66,9 +66,11 @@ class PaintEnv(gym.vector.VectorEnv):
         self.painted = -1  # strokes since the last reset; −1: never reset
         self.canvas = torch.zeros((num_envs, *shape), dtype=torch.uint8)  # (B, C, H, W), on the engine's device
 
-    def begin(self) -> Tensor:
-        """Start an episode: blank canvases (B, C, H, W) uint8."""
+    def begin(self, start: Tensor | None = None) -> Tensor:
+        """Start an episode: blank canvases (B, C, H, W) uint8, or `start`, to be painted on."""
         self.canvas = self.engine.reset(self.num_envs, self.np_random)
+        if start is not None:
+            self.canvas = start.to(self.canvas.device)
         self.painted = 0
         return self.canvas
 

@@ -52,6 +52,15 @@ class Judge(nn.Module):
         features = self.body(ink)
         return features, self.head(features)
 
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Images (N, C, H, W) uint8 → the feature maps of each stage, each (N, d, h, w) float32, on their device."""
+        x, maps = as_ink(images), []
+        for layer in self.body:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                maps.append(x)
+        return maps
+
     def features(self, images: Tensor | np.ndarray) -> np.ndarray:
         """Images (N, C, H, W) uint8 → features (N, 64) float64, ≥ 0."""
         return self.both(images)[0]
@@ -106,7 +115,7 @@ def as_ink(images: Tensor) -> Tensor:
     """Images (N, C, H, W) uint8, grey or colour, any size → luma (N, 1, 28, 28) float32 in 0..1."""
     ink = images.float() / 255
     if ink.shape[1] == 3:
-        ink = (ink * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        ink = (ink * torch.tensor(LUMA, device=ink.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
     if ink.shape[2:] != (SIDE, SIDE):
         ink = F.interpolate(ink, (SIDE, SIDE), mode="bilinear", antialias=True)
     return ink

@@ -46,7 +46,8 @@ class Memory(nn.Module):
 class ActorCritic(nn.Module):
     """π(a|s) and V(s), built from an action spec and a canvas shape (C, H, W).
 
-    `steps` is the length of an episode, which the step embeddings need; `classes` is how many can be asked for.
+    `steps` is the length of an episode, which the step embeddings need; `classes` is how many can be asked for; with
+    `target`, a picture is.
     """
 
     def __init__(
@@ -56,14 +57,15 @@ class ActorCritic(nn.Module):
         config: PolicyConfig | None = None,
         steps: int = 64,
         classes: int = 0,
+        target: bool = False,
     ) -> None:
         super().__init__()
         config = config or PolicyConfig()
         self.spec, self.config = spec, config
         early, late = (classes, 0) if config.embed_condition == "extractor" else (0, classes)
-        self.extractor = FeatureExtractor(spec, canvas, config, steps, config.embed_steps, early)
+        self.extractor = FeatureExtractor(spec, canvas, config, steps, config.embed_steps, early, target)
         self.value_extractor = (
-            FeatureExtractor(spec, canvas, config, steps, config.value_steps, classes)
+            FeatureExtractor(spec, canvas, config, steps, config.value_steps, classes, target)
             if config.value_separate
             else None
         )

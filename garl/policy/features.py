@@ -177,7 +177,10 @@ class Conditions(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """Canvas (N, frames · C, H, W) uint8 and conditions → features (N, features); thesis §5.2, fig. 5.3."""
+    """Canvas (N, frames · C, H, W) uint8 and conditions → features (N, features); thesis §5.2, fig. 5.3.
+
+    With `target`, what the painting is to show is seen behind the canvas, as further channels.
+    """
 
     grid: Tensor
 
@@ -189,14 +192,16 @@ class FeatureExtractor(nn.Module):
         max_steps: int,
         embed_steps: bool,
         classes: int = 0,
+        target: bool = False,
     ) -> None:
         super().__init__()
         channels, height, width = canvas
+        self.target = target
         c = config.channels
         y, x = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
         grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
         self.register_buffer("grid", grid[None], persistent=False)  # (1, 2, H, W)
-        self.first = nn.Conv2d(channels * config.frames + 2, c, 5, padding=2)
+        self.first = nn.Conv2d(channels * (config.frames + target) + 2, c, 5, padding=2)
         self.conditions = Conditions(
             spec,
             c,
@@ -214,6 +219,8 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, observation: Observation) -> Tensor:
         canvas = observation.canvas
+        if self.target:
+            canvas = torch.cat([canvas, observation.condition], 1)
         x = canvas.to(self.first.weight.dtype) / 127.5 - 1.0  # 0..255 → −1..1
         x = torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
         x = self.first(x)  # (N, c, H, W)

@@ -6,6 +6,7 @@ the policy paints → the adversary scores every canvas → scores become reward
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import sys
@@ -26,13 +27,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from garl.advantage import AdvantageConfig, RewardScale, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.gallery import Gallery
+from garl.adversary.likeness import Likeness
 from garl.adversary.losses import step_weight
-from garl.adversary.memory import FakeMemory, canvases_of, fakes_of
+from garl.adversary.memory import FakeMemory, Fakes, canvases_of, fakes_of
 from garl.adversary.update import Adversary, AdversaryConfig
 from garl.boards import load_wandb
 from garl.brush.spec import Brush
+from garl.curriculum import CurriculumConfig, Targets, grown
 from garl.data.images import Images, load
-from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, choose_paint_device, load_brushes
+from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, choose_paint_device, load_brushes
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.evaluate.coverage import class_shares
@@ -72,6 +75,7 @@ from garl.track import (
     gaps,
     head_entropies,
     histograms,
+    likeness,
     means,
     parts,
     pixels,
@@ -87,8 +91,9 @@ class Config(Settings):
     """Name of a data set (see `garl data`), or path of a folder, archive or IDX file of pictures."""
     label: int | str | None = None
     """Learn from the pictures of this class alone: its number, or the name of its folder."""
-    condition: Literal["none", "label"] = "none"
-    """label: every painting is asked for a class of the data, drawn at random, and judged as one of that class."""
+    condition: Literal["none", "label", "picture"] = "none"
+    """label: every painting is asked for a class of the data, drawn at random, and judged as one of that class.
+    picture: it is asked for a picture of the data, which the agent sees, and judged beside it (SPIRAL)."""
     invert: bool = False
     """Learn the negative of the pictures (light ink on a dark ground); what is sampled is turned back."""
     minutes: float | None = Field(None, gt=0)
@@ -129,6 +134,7 @@ class Config(Settings):
     policy: PolicyConfig = PolicyConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     reward: RewardConfig = RewardConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     learner: Literal["ppo", "a2c"] = "ppo"
     """What improves the policy; its settings are those of the same name."""
@@ -145,6 +151,20 @@ class Config(Settings):
     def _consistent(self) -> Self:
         if self.condition == "label" and self.label is not None:
             raise GarlError("condition label asks for every class, label leaves but one: leave out one of the two")
+        fixed = self.reward.source != "adversary"
+        if self.condition != "picture" and (fixed or self.adversary.mask):
+            name = f"reward.source {self.reward.source}" if fixed else "adversary.mask"
+            raise GarlError(f"{name} needs pairs of canvas and target: set condition to picture")
+        if not fixed and (self.reward.perceptual or self.curriculum != CurriculumConfig()):
+            name = "reward.perceptual" if self.reward.perceptual else "curriculum"
+            raise GarlError(f"{name} needs a score that stays the same: set reward.source to l2 or l_half")
+        if self.curriculum.strokes and (self.curriculum.strokes > self.strokes or self.steps or self.policy.recurrent):
+            raise GarlError(
+                f"curriculum.strokes {self.curriculum.strokes} grows to {self.strokes}: begin with no more, give the "
+                "budget in episodes or minutes, and leave out policy.recurrent"
+            )
+        if self.curriculum.targets == "difficulty" and self.population.agents > 1:
+            raise GarlError("curriculum.targets difficulty follows one agent: set population.agents to 1")
         if self.adversary.intermediate == "mixed" and self.strokes < 2:
             raise GarlError("adversary.intermediate mixed needs unfinished canvases: set strokes to 2 or more")
         if self.policy.recurrent and self.strokes % min(self.learning.bptt, self.strokes):
@@ -208,7 +228,45 @@ THESIS_FAST = Config(
 )
 """The same experiment at two to three times the speed: bfloat16, and minibatches four times as large."""
 
-PRESETS = {"digits": DIGITS, "thesis": THESIS, "thesis-fast": THESIS_FAST}
+CONDITIONAL = DIGITS.changed(
+    {
+        "condition": "picture",
+        "strokes": 5,
+        "average": 0.95,
+        "policy.embed_noise": "none",
+        "policy.embed_steps": True,
+        "policy.value_steps": True,
+        "advantage.gamma": 0.9,
+        "advantage.lam": 0.5,
+        "ppo.epochs": 2,
+        "ppo.learning_rate": 8e-4,
+        "ppo.entropy_coefficient": 0.004,
+    }
+)
+"""Digits that the agent is shown, redrawn in five strokes, judged beside what it was shown."""
+
+PAINTBOT = CONDITIONAL.changed(
+    {
+        "policy.head": "gaussian",
+        "ppo.learning_rate": 2e-4,
+        "ppo.entropy_coefficient": 0.01,
+        "reward.source": "l_half",
+        "reward.perceptual": 1.0,
+        "reward.system": "temporal",
+        "curriculum.strokes": 1,
+        "curriculum.threshold": 0.1,
+        "curriculum.targets": "difficulty",
+    }
+)
+"""PaintBot (Jia et al. 2019; thesis §3.3): continuous actions, no adversary, a curriculum; at the size of a digit."""
+
+PRESETS = {
+    "digits": DIGITS,
+    "thesis": THESIS,
+    "thesis-fast": THESIS_FAST,
+    "conditional": CONDITIONAL,
+    "paintbot": PAINTBOT,
+}
 
 RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
@@ -245,7 +303,19 @@ def make_policy(config: Config, env: PaintEnv, classes: int = 0) -> ActorCritic:
     """A fresh policy for what `env` offers and shows, and so many classes that it can be asked for."""
     shape = env.single_observation_space.shape
     assert shape is not None
-    return ActorCritic(env.action_spec, (shape[0], shape[1], shape[2]), config.policy, config.strokes, classes)
+    canvas, target = (shape[0], shape[1], shape[2]), config.condition == "picture"
+    return ActorCritic(env.action_spec, canvas, config.policy, config.strokes, classes, target)
+
+
+def make_adversary(config: Config, device: torch.device, classes: int) -> Adversary | Likeness:
+    """A fresh discriminator, or what scores canvases in its stead."""
+    paint, settings = config.paint, config.reward
+    if settings.source == "adversary":
+        canvas, pairs = (paint.channels, paint.height, paint.width), config.condition == "picture"
+        return Adversary(canvas, config.adversary, device, classes, pairs)
+    maps = copy.deepcopy(load_judge()).to(device).maps if settings.perceptual else None
+    power = 2.0 if settings.source == "l2" else 0.5
+    return Likeness(torch.from_numpy(blank(paint, 1)).to(device), power, settings.perceptual, maps)
 
 
 def draw_noise(config: Config, canvases: int, generator: torch.Generator) -> Tensor:
@@ -255,25 +325,35 @@ def draw_noise(config: Config, canvases: int, generator: torch.Generator) -> Ten
 
 
 def draw_condition(
-    classes: int, canvases: int, generator: torch.Generator, device: torch.device | str = "cpu"
+    config: Config, classes: int, targets: Targets, generator: torch.Generator, device: torch.device
 ) -> Tensor | None:
-    """The class that each painting is asked for, (B,) int64, uniform; None if there are none to ask for."""
-    if not classes:
+    """What each painting is asked for: a class, (B,) int64, or a picture, (B, C, H, W) uint8; None if nothing."""
+    if config.condition == "none":
         return None
-    return torch.randint(classes, (canvases,), generator=generator).to(device, non_blocking=True)
+    if config.condition == "picture":
+        asked = targets.draw(config.envs, generator)
+    else:
+        asked = torch.randint(classes, (config.envs,), generator=generator)
+    return asked.to(device, non_blocking=True)
 
 
-def real_batch(
-    images: Images, config: Config, generator: torch.Generator, device: torch.device
-) -> tuple[Tensor, Tensor | None]:
-    """Pictures for one step of every discriminator, and their classes if paintings are asked for those."""
+def real_and_fake(
+    images: Images, agents: Sequence[Member], config: Config, generator: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor | None, Fakes]:
+    """Pictures for one step of every discriminator, their classes if paintings are asked for those, and as many fakes.
+
+    Where a painting is asked for a picture, that is what the real pictures are: the target beside itself.
+    """
     n, label = config.adversary.batch_size * config.adversary.networks, None
+    if config.condition == "picture":
+        fake = sample_fakes(agents, n, generator)
+        return fake.condition, fake.condition, fake
     if config.condition == "none":
         pictures = images.batch(n, generator)
     else:
         pictures, label = images.labelled_batch(n, generator)
         label = label.to(device, non_blocking=True)
-    return pictures.to(device, non_blocking=True), label
+    return pictures.to(device, non_blocking=True), label, sample_fakes(agents, n, generator)
 
 
 def train(config: Config, out: Path, resume: bool = False) -> None:
@@ -299,6 +379,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     weighted = config.adversary.intermediate == "weighted"
     count = config.population.agents
     updates = config.adversary.updates or math.ceil(count * painted / config.adversary.batch_size)
+    if config.reward.source != "adversary":
+        updates = 0  # a fixed score has nothing to learn
     if not resume:
         StrokeCodec(config.paint, load_brushes(config.paint))  # a mistake must be found before the folder is made
     if config.wandb:
@@ -328,13 +410,15 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 prefix=prefix(i),
             )
             agents.append(member)
-        adversary = Adversary(images.array.shape[1:], config.adversary, device, len(classes))
+        adversary = make_adversary(config, device, len(classes))
         recent: deque[Tensor] = deque(maxlen=math.ceil(RECENT / (count * config.envs)))
         gallery = Gallery()
+        targets = Targets(images, config.curriculum)
+        env.strokes = config.curriculum.strokes or config.strokes
 
         # What of it changes is saved, and found again.
         constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity, "classes": classes}
-        state = State(env, agents, adversary, generator, sampler, recent, gallery, constants)
+        state = State(env, agents, adversary, targets, generator, sampler, recent, gallery, constants)
         if run.checkpoint:
             state.restore(run.checkpoint, out)
             if run.checkpoint[1]["data"] != identity:
@@ -361,11 +445,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             learned: list[dict[str, Tensor]] = []
             for agent in agents:
                 noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
-                asked = draw_condition(len(classes), config.envs, generator, device)  # (B,), or None
+                asked = draw_condition(config, len(classes), targets, generator, device)  # (B, …), or None
                 rollout = collect(env, agent.policy, noise, sampler, precision, asked)  # (T, B, …)
                 marks.append(("collect", time.perf_counter()))
-                shown = None if asked is None else asked.repeat(config.strokes + 1)
-                score = adversary.score(rollout.canvases.flatten(0, 1), shown).view(config.strokes + 1, config.envs)
+                score = adversary.score(rollout.canvases.flatten(0, 1), asked, generator).view(-1, config.envs)
                 rewards = agent.scale(reward(score, config.reward))  # (T, B)
                 advantage, target = estimate(rewards, rollout.value, config.advantage)
                 marks.append(("score", time.perf_counter()))
@@ -376,15 +459,16 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 agent.average.update_parameters(agent.policy)
                 if config.adversary.memory == 0:
                     agent.memory.seen = 0  # on-policy: forget the cycles before
-                fakes = fakes_of(rollout, config.adversary.intermediate, generator)
-                agent.memory.add(fakes.images, generator, fakes.step, fakes.condition)
+                if updates:
+                    fakes = fakes_of(rollout, config.adversary.intermediate, generator)
+                    agent.memory.add(fakes.images, generator, fakes.step, fakes.condition)
                 turns.append(Turn(score, rewards, advantage, target, rollout))
                 learned.append(losses)
                 marks.append(("adversary", time.perf_counter()))
             metrics = means(learned)
             for _ in range(updates):
-                real, label = real_batch(images, config, generator, device)
-                fake = sample_fakes(agents, len(real), generator)
+                assert isinstance(adversary, Adversary)
+                real, label, fake = real_and_fake(images, agents, config, generator, device)
                 condition = None if label is None else fake.condition
                 weight = step_weight(fake.step, config.strokes) if weighted else None
                 metrics |= adversary.update(real, fake.images, generator, label, condition, weight)
@@ -394,13 +478,17 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             state.cycle += 1
             final = in_turn([turn.rollout.final for turn in turns])
             recent.append(final)
-            episodes = state.cycle * len(final)
-            record: dict[str, float] = {"cycle": state.cycle, "episodes": episodes, "steps": episodes * config.strokes}
-            record["learning_rate"] = rate
+            strokes = len(rollout.action)
+            state.steps += strokes * len(final)
+            record: dict[str, float] = {"cycle": state.cycle, "episodes": state.cycle * len(final)}
+            record |= {"steps": state.steps, "learning_rate": rate}
             checked = named([dict(zip(Turn._fields, turn[:-1], strict=False)) for turn in turns])
             checked |= metrics | state.learned()
             figures = metrics | means([describe(*turn, env.action_spec) for turn in turns]) | compare(turns)
             figures |= gaps(pixels(final), real_pixels) | parts(networks, before) | {"size": size(checked)}
+            if config.condition == "picture":
+                shown = [(turn.rollout.canvases, turn.rollout.observation.condition[0]) for turn in turns]
+                figures |= means([likeness(*each) for each in shown])
             marks.append(("figures", time.perf_counter()))
             record |= read(figures)
             state.seconds = time.monotonic() - started
@@ -414,6 +502,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 follow(agents, record)
                 if config.population.rescue_every and state.cycle % config.population.rescue_every == 0:
                     rescue(agents)
+            targets.learn(turns[-1].score[-1])
+            env.strokes = grown(strokes, config.strokes, record["d/painted"], config.curriculum.threshold)
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
                 features, seen_as = judge.both(paintings)
@@ -422,12 +512,13 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                     each = (frechet_distance(features[i::count], real_features) for i in range(count))
                     record |= {f"agent/{i}/frechet": distance for i, distance in enumerate(each)}
                 record |= {f"classes/{k}": share for k, share in enumerate(class_shares(seen_as).tolist())}
-                asked = in_turn([turn.rollout.observation.condition[0] for turn in turns]) if classes else None
+                asked = None if asked is None else in_turn([turn.rollout.observation.condition[0] for turn in turns])
                 gallery.visit(final, asked, adversary.score)
                 record["d/flips"] = flips(gallery.scores.cpu().numpy())
-                label = None if example_class is None else example_class[:SAMPLE].to(device)
+                told = examples if config.condition == "picture" else example_class
+                told = None if told is None else told[:SAMPLE].to(device)
                 score = in_turn([turn.score[-1] for turn in turns])
-                figures = told_apart(adversary.score(examples[:SAMPLE].to(device), label), score)
+                figures = told_apart(adversary.score(examples[:SAMPLE].to(device), told), score)
                 pairs = zip(agents, turns, strict=True)
                 heads = means([head_entropies(agent.policy, turn.rollout, env.action_spec) for agent, turn in pairs])
                 record |= read(figures | heads)
@@ -437,7 +528,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             timing = {"seconds": state.seconds, "seconds/cycle": time.perf_counter() - marks[0][1]}
             for (_, start), (part, end) in pairwise(marks):
                 timing[f"seconds/{part}"] = timing.get(f"seconds/{part}", 0.0) + end - start
-            timing["speed/strokes"] = len(final) * config.strokes / timing["seconds/cycle"]
+            timing["speed/strokes"] = len(final) * strokes / timing["seconds/cycle"]
             timing["speed/paintings"] = len(final) / timing["seconds/cycle"]
             run.record(record | timing)
             progress.show(record, spent, state.seconds)

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from garl.adversary.gallery import Gallery
+from garl.adversary.likeness import Likeness
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
+from garl.curriculum import Targets
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.runs import Checkpoint, flatten, unflatten
@@ -27,7 +29,8 @@ class State:
 
     env: PaintEnv
     agents: list[Member]
-    adversary: Adversary
+    adversary: Adversary | Likeness
+    targets: Targets
     generator: torch.Generator  # every draw but the policies'
     sampler: torch.Generator  # the policies', on their device
     recent: deque[Tensor]  # the newest paintings, one batch a cycle, the agents' in turn
@@ -35,12 +38,15 @@ class State:
     constants: dict[str, Any]  # what never changes, but is found again: the brush, the data's checksum
     cycle: int = 0  # finished ones
     seconds: float = 0.0
+    steps: int = 0  # strokes painted, over all canvases
     roll_backs: int = 0
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """What has parameters or buffers, by name."""
-        parts = [*(agent.modules() for agent in self.agents), self.adversary.modules()]
-        return {name: module for modules in parts for name, module in modules.items()}
+        modules = {"targets": self.targets, **self.adversary.modules()}
+        for agent in self.agents:
+            modules |= agent.modules()
+        return modules
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """What makes the steps, by name."""
@@ -78,6 +84,7 @@ class State:
     def meta(self) -> dict[str, Any]:
         """Everything else."""
         counters: dict[str, Any] = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
+        counters |= {"steps": self.steps, "strokes": self.env.strokes}
         counters["standings"] = [agent.standing for agent in self.agents]
         return counters | {"env": self.env.np_random.bit_generator.state} | self.constants
 
@@ -113,6 +120,9 @@ class State:
             agent.standing = float(standing)
         self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
         self.roll_backs = int(meta["roll_backs"])
+        # Older versions painted as many strokes always.
+        self.env.strokes = int(meta.get("strokes", self.env.strokes))
+        self.steps = int(meta.get("steps", self.cycle * self.env.num_envs * self.env.strokes))
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients of the last minibatches, by name."""

@@ -241,3 +241,52 @@ def test_it_learns_which_pictures_are_of_which_class() -> None:
     white, black = squares(32, 255, 998), squares(32, 0, 999)
     assert (adversary.score(white, one) > adversary.score(black, one)).all()
     assert (adversary.score(black, zero, chunk=5) > adversary.score(white, zero)).all()
+
+
+def pairs(**changes) -> Adversary:
+    torch.manual_seed(0)
+    return Adversary(CANVAS, AdversaryConfig(network=TINY, learning_rate=3e-3, **changes), pairs=True)
+
+
+@pytest.mark.parametrize("mask", [0.0, 0.5])
+def test_it_learns_which_pictures_are_their_targets(mask: float) -> None:
+    adversary, generator = pairs(loss="hinge", mask=mask), torch.Generator().manual_seed(0)
+    for i in range(60):
+        target, other = squares(8, 255, i), squares(8, 0, i + 1)
+        adversary.update(target, other, generator, target, target)
+        adversary.update(other, target, generator, other, other)
+    white, black = squares(32, 255, 998), squares(32, 0, 999)
+    assert (adversary.score(white, white) > adversary.score(black, white)).all()
+    assert (adversary.score(black, black, chunk=5) > adversary.score(white, black)).all()
+
+
+def test_targets_are_repeated_for_the_canvases_of_an_episode() -> None:
+    adversary, targets, canvases = pairs(), squares(3, 200, 1), squares(12, 90, 2)
+    whole = adversary.score(canvases, targets)
+    for t, part in enumerate(canvases.split(3)):
+        torch.testing.assert_close(whole[3 * t : 3 * t + 3], adversary.score(part, targets))
+    assert (whole.view(4, 3).std(1) > 0).all()
+
+
+def test_what_is_hidden_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all patches masked no place of a pair is seen twice, and real pairs are masked as the fakes beside them."""
+    adversary, generator = pairs(mask=1.0, gradient_penalty=0.0), torch.Generator().manual_seed(0)
+    seen: list[torch.Tensor] = []
+    adversary.members[0].layers[0].register_forward_hook(lambda module, given, _: seen.append(given[0].detach()))
+    target, fake = squares(5, 255, 0), squares(5, 0, 1)
+    adversary.update(target, fake, generator, target, target)
+    real_pair, fake_pair = (x != 0 for x in seen)
+    for pair in (real_pair, fake_pair):
+        assert not (pair[:, 0] & pair[:, 1]).any()
+        assert pair.any(1).all()
+    assert torch.equal(real_pair, fake_pair)
+    seen.clear()
+    score = adversary.score(fake, target, generator)
+    first, second = seen
+    shown = to_network(fake)[:, 0], to_network(target)[:, 0]
+    for i in range(2):  # what one view hides, the other shows
+        torch.testing.assert_close(first[:, i] + second[:, i], shown[i])
+    network = adversary.members[0]
+    expected = [network(view[:, :1], view[:, 1:]) for view in (first, second)]
+    torch.testing.assert_close(score, torch.stack(expected).mean(0))
+    assert len({tuple(mask.flatten().tolist()) for mask in first[:, :1] != 0}) == 1, "one mask for all"

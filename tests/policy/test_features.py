@@ -244,3 +244,23 @@ def test_policy_and_critic_are_told_the_class(place: str, separate: bool) -> Non
     mixed = policy(observation._replace(condition=torch.tensor([0, 2, 1, 0])), action)
     picked = torch.stack([of_class[c].value[i] for i, c in enumerate([0, 2, 1, 0])])
     torch.testing.assert_close(mixed.value, picked)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@torch.no_grad()
+def test_policy_and_critic_see_the_target_behind_the_canvas(separate: bool) -> None:
+    torch.manual_seed(1)
+    config = SMALL.model_copy(update={"value_separate": separate, "frames": 2})
+    policy = ActorCritic(SPEC, CANVAS, config, steps=7, target=True)
+    other = ActorCritic(SPEC, CANVAS, config.model_copy(update={"frames": 3}), steps=7)
+    other.load_state_dict(policy.state_dict())
+    observation = observe()
+    canvas = torch.cat([observation.canvas, observation.canvas.flip(2)], 1)
+    target = torch.randint(0, 256, (4, *CANVAS), generator=torch.Generator().manual_seed(9), dtype=torch.uint8)
+    seen = policy(observation._replace(canvas=canvas, condition=target), observation.last_action)
+    stacked = observation._replace(canvas=torch.cat([canvas, target], 1))
+    expected = other(stacked, observation.last_action)
+    assert torch.equal(seen.log_prob, expected.log_prob)
+    assert torch.equal(seen.value, expected.value)
+    blind = policy(observation._replace(canvas=canvas, condition=255 - target), observation.last_action)
+    assert (seen.value - blind.value).abs().min() > 1e-4

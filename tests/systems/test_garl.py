@@ -111,11 +111,10 @@ def documented(dimensions: list[str]) -> list[re.Pattern[str]]:
 def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
     tiny_config: Config, tiny_run: Path, stateful_run: Path, tmp_path: Path
 ) -> None:
-    train(
-        changed(tiny_config, learner="a2c", population={"agents": 2}, adversary={"r1": 0.1, "stay_close": 0.1}),
-        tmp_path,
-    )
-    runs = (tiny_run, stateful_run, tmp_path)
+    for condition, folder in (("none", "population"), ("picture", "pairs")):
+        options = {"condition": condition, "adversary": {"r1": 0.1, "stay_close": 0.1}}
+        train(changed(tiny_config, learner="a2c", population={"agents": 2}, **options), tmp_path / folder)
+    runs = (tiny_run, stateful_run, tmp_path / "population", tmp_path / "pairs")
     records = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
     written = set().union(*records)
     patterns = documented([d.name for d in system.make_env(tiny_config, 1).action_spec])

@@ -111,6 +111,15 @@ ADVERSARY = {
 }
 
 
+PAIRS = {"condition": "picture", "label": None, "adversary.mask": 0.5, "adversary.updates": 1}
+PAINTBOT = {
+    "condition": "picture",
+    "policy.head": "gaussian",
+    "reward": {"source": "l_half", "perceptual": 1.0},
+    "curriculum": {"targets": "difficulty"},
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -122,8 +131,21 @@ ADVERSARY = {
         {"adversary": {"intermediate": "mixed", "updates": 1}},
         {"adversary": {"intermediate": "weighted", "updates": 1}},
         ADAPTING | {"steps": 192, "population": {"agents": 3, "rescue_every": 2}},
+        PAIRS,
+        PAINTBOT,
     ],
-    ids=["default", "a2c", "all that adapts", "every choice", "adversary", "mixed", "weighted", "population"],
+    ids=[
+        "default",
+        "a2c",
+        "adapting",
+        "every_choice",
+        "adversary",
+        "mixed",
+        "weighted",
+        "population",
+        "pairs",
+        "paintbot",
+    ],
 )
 def test_a_cycle_waits_once(
     tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]

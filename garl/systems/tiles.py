@@ -1,0 +1,114 @@
+"""A trained agent as a painter of pictures of any size: coarse to fine, in tiles of the agent's own canvas.
+
+The agent first paints the whole picture on one canvas; then, on what it has painted, each of four quarters, each of
+sixteen parts, and so on, as in PaintBot (Jia et al. 2019) and Learning to Paint (Huang et al. 2019). It must have
+learned with `--condition picture`.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from garl.brush.geometry import COLOR, POINTS, THICKNESS
+from garl.brush.spec import Brush
+from garl.engine.paint import PreparedBrushes, render_strokes
+from garl.errors import GarlError
+from garl.evaluate.pixels import mean_squared_error
+from garl.progress import PaintProgress, silent
+from garl.rollout import collect
+from garl.systems.garl import Agent, draw_noise, make_env
+
+BATCH = 64
+"""Tiles painted at a time."""
+
+
+def paper(agent: Agent) -> tuple[int, int, int]:
+    """The colour of the paper that an agent paints on, as it is sampled."""
+    color = agent.config.paint.background * (3 // len(agent.config.paint.background))
+    red, green, blue = (255 - value if agent.config.invert else value for value in color)
+    return red, green, blue
+
+
+def in_tiles(
+    agent: Agent,
+    target: np.ndarray,
+    background: np.ndarray,
+    count: int,
+    brush: Brush,
+    seed: int,
+    progress: PaintProgress = silent,
+    seconds: float | None = None,
+) -> np.ndarray:
+    """Strokes (≤ count, 14) for a target (3, H, W) uint8, as many levels of tiles as there are strokes for.
+
+    Raises GarlError if the agent cannot be shown a picture, or if not even the first level has strokes enough.
+    """
+    config, started = agent.config, time.monotonic()
+    if config.condition != "picture" or len(agent.brushes) > 1:
+        raise GarlError("the agent must paint what it is shown, with one brush: train it with --condition picture")
+    _, height, width = target.shape
+    painted, level = np.empty((0, 14), np.float32), 1
+    while True:
+        rows, columns = (max(1, round(level * side / min(height, width))) for side in (height, width))
+        if len(painted) + rows * columns * config.strokes > count:
+            break
+        size = rows * config.paint.height, columns * config.paint.width
+        canvas = _canvas(painted, background, brush, size, seed)
+        picture = np.asarray(Image.fromarray(target.transpose(1, 2, 0)).resize(size[::-1], Image.Resampling.BOX))
+        shown, start = (_tiles(agent, each, rows, columns) for each in (picture.transpose(2, 0, 1), canvas))
+        parts = zip(shown.split(BATCH), start.split(BATCH), strict=True)
+        strokes = np.concatenate([_painted(agent, *part, seed) for part in parts], 1)  # (T, rows · columns, 14)
+        row, column = np.divmod(np.arange(rows * columns), columns)
+        strokes[..., POINTS][..., 0::2] = (strokes[..., POINTS][..., 0::2] + column[:, None]) / columns
+        strokes[..., POINTS][..., 1::2] = (strokes[..., POINTS][..., 1::2] + row[:, None]) / rows
+        strokes[..., THICKNESS] /= min(rows, columns)
+        if config.invert:
+            strokes[..., COLOR] = 1.0 - strokes[..., COLOR]
+        painted = np.concatenate([painted, strokes.reshape(-1, 14)])
+        error = mean_squared_error(_canvas(painted, background, brush, (height, width), seed), target)
+        progress(len(painted) / count, len(painted), error)
+        level *= 2
+        if seconds is not None and time.monotonic() - started > seconds:
+            break
+    if not len(painted):
+        raise GarlError(
+            f"the agent paints {rows * columns * config.strokes} strokes at first: set --strokes to as many"
+        )
+    return painted
+
+
+def _painted(agent: Agent, shown: Tensor, start: Tensor, seed: int) -> np.ndarray:
+    """The agent's strokes (T, N, 14) for targets (N, C, h, w) uint8, on the canvases `start`."""
+    device = next(agent.policy.parameters()).device
+    precision = torch.bfloat16 if agent.config.learning.precision == "bfloat16" else torch.float32
+    env = make_env(agent.config, len(shown), agent.brushes)
+    env.reset(seed=seed)
+    noise = draw_noise(agent.config, len(shown), torch.Generator().manual_seed(seed)).to(device)
+    sampler = torch.Generator(device).manual_seed(seed)
+    return collect(env, agent.policy, noise, sampler, precision, shown.to(device), start).strokes.numpy(force=True)
+
+
+def _canvas(strokes: np.ndarray, background: np.ndarray, brush: Brush, size: tuple[int, int], seed: int) -> np.ndarray:
+    """What the engine makes of the strokes (T, 14), (3, height, width) uint8."""
+    canvas = np.empty((1, 3, *size), np.uint8)
+    canvas[:] = background[:, None, None]
+    prepared, seeds = PreparedBrushes(brush), np.array([seed], np.int64)
+    for i in range(len(strokes)):
+        render_strokes(canvas, strokes[i : i + 1], seeds, i, prepared, threads=1)
+    return canvas[0]
+
+
+def _tiles(agent: Agent, picture: np.ndarray, rows: int, columns: int) -> Tensor:
+    """A picture (3, rows · h, columns · w) uint8 as the agent sees its parts, (rows · columns, C, h, w), row by row."""
+    if agent.config.paint.channels == 1:
+        picture = np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None]
+    if agent.config.invert:
+        picture = 255 - picture
+    channels, height, width = picture.shape
+    parts = picture.reshape(channels, rows, height // rows, columns, width // columns).transpose(1, 3, 0, 2, 4)
+    return torch.from_numpy(np.ascontiguousarray(parts.reshape(-1, channels, height // rows, width // columns)))
