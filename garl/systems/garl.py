@@ -187,7 +187,8 @@ class Config(Settings):
 DIGITS = Config(
     data="digits",
     strokes=4,
-    envs=256,
+    picture_every=80,
+    checkpoint_every=160,
     anneal=True,
     average=0.99,
     threads=2,
@@ -207,13 +208,14 @@ DIGITS = Config(
         optimizer="adam",
         learning_rate=1e-3,
         batch_size=128,
-        updates=6,
-        memory=2048,
+        updates=3,
+        memory=4096,
+        memory_priority="mixed",
         network=DiscriminatorConfig(channels=8, spectral_norm=False),
     ),
     advantage=AdvantageConfig(lam=0.85),
     ppo=PPOConfig(
-        epochs=1, batch_size=256, optimizer="adam", learning_rate=4e-4, entropy_coefficient=0.008, precision="bfloat16"
+        epochs=1, batch_size=64, optimizer="adam", learning_rate=8e-4, entropy_coefficient=0.008, precision="bfloat16"
     ),
 )
 """One grey digit in four round strokes, readable after a few minutes on two cores."""
@@ -232,14 +234,18 @@ CONDITIONAL = DIGITS.changed(
     {
         "condition": "picture",
         "strokes": 5,
+        "envs": 256,
         "average": 0.95,
         "policy.embed_noise": "none",
         "policy.embed_steps": True,
         "policy.value_steps": True,
         "advantage.gamma": 0.9,
         "advantage.lam": 0.5,
+        "adversary.updates": 6,
+        "adversary.memory": 2048,
+        "adversary.memory_priority": "recent",
         "ppo.epochs": 2,
-        "ppo.learning_rate": 8e-4,
+        "ppo.batch_size": 256,
         "ppo.entropy_coefficient": 0.004,
     }
 )
