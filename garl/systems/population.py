@@ -28,7 +28,7 @@ class PopulationConfig(Settings):
 
     agents: int = Field(1, ge=1, le=64)
     """Policies that learn side by side, each with `envs` canvases and all of its own but the adversary."""
-    rescue_every: int = Field(20, ge=0)
+    rescue_every: int = Field(10, ge=0)
     """Cycles between two looks at whether the last agent has fallen behind the first: then it becomes a copy of that;
     0: never."""
 
