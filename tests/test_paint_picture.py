@@ -15,7 +15,7 @@ from PIL import Image
 from garl.brush.spec import load_brush
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
-from garl.paint_picture import Painting, default, paint_picture, parse_color, read_picture, replay
+from garl.paint_picture import Painting, default, paint_picture, read_picture, replay
 from garl.systems.greedy import GreedyConfig, greedy
 
 
@@ -128,7 +128,7 @@ def test_the_default_painter_suits_the_brush(brush: str, suits: str, monkeypatch
 def test_the_stroke_file_replays_the_picture(painting: Painting, tmp_path: Path) -> None:
     painting.save(tmp_path / "strokes.json")
     file = StrokeFile.load(tmp_path / "strokes.json")
-    *_, again = replay(file.strokes[0], load_brush("splatter"), file.background, (37, 50), int(file.seeds[0]))
+    *_, again = replay(file.strokes[0], [load_brush("splatter")], file.background, (37, 50), int(file.seeds[0]))
     assert np.array_equal(again, painting.picture)
 
 
@@ -148,10 +148,3 @@ def test_every_form_shows_the_painting(painting: Painting, tmp_path: Path) -> No
         assert sum(1 for _ in film.decode(video=0)) == 7 + 1 + 30
     with pytest.raises(GarlError, match=r"a\.doc"):
         painting.save(tmp_path / "a.doc")
-
-
-def test_colours_have_names() -> None:
-    assert parse_color("#0a141e") == (10, 20, 30)
-    assert parse_color("white") == (255, 255, 255)
-    with pytest.raises(GarlError, match="whitish"):
-        parse_color("whitish")

@@ -18,6 +18,8 @@ from garl.brush.geometry import (
     POINTS_PER_TYPE,
     START_PRESSURE,
     THICKNESS,
+    half_widths,
+    on_curve,
 )
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
@@ -33,7 +35,7 @@ def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0) -> None:
     """
     if not 0 <= index < len(strokefile.strokes):
         raise GarlError(f"no painting {index}: choose 0 to {len(strokefile.strokes) - 1}")
-    shapes = [_brush_shape(brush) for brush in strokefile.brushes]
+    shapes = [brush_shape(brush) for brush in strokefile.brushes]
     height, width = strokefile.height, strokefile.width
     strokes = strokefile.strokes[index].astype(np.float64)  # the sums below shall not round to float32
     root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
@@ -53,7 +55,7 @@ def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0) -> None:
         ET.ElementTree(root).write(temporary, "utf-8", xml_declaration=True)
 
 
-def _brush_shape(brush: dict) -> tuple[str, tuple[float, float]]:
+def brush_shape(brush: dict) -> tuple[str, tuple[float, float]]:
     """The stroke type, and the scales of the dab at the stroke's start and end."""
     try:
         kind, scales = brush["stroke"]["type"], (float(brush["dab"]["start_scale"]), float(brush["dab"]["end_scale"]))
@@ -81,19 +83,8 @@ def _shape(
     if not tapered and not pressed:
         curve = f"M{_pairs(points[:1])} {'Q' if kind == 'bezier' else 'L'}{_pairs(points[1:])}"
         return "path", {"d": curve, "stroke-width": _number(thickness * start), "stroke-linecap": "round"}
-    centers = _sample(points) if kind == "bezier" or (tapered and pressed) else points
-    lengths = np.concatenate([[0], np.linalg.norm(np.diff(centers, axis=0), axis=1).cumsum()])
-    along = lengths / lengths[-1] if lengths[-1] > 0 else np.linspace(0, 1, len(centers))
-    scale, pressure = (np.interp(along, (0, 1), ends) for ends in (scales, pressures))
-    return "path", {"d": _outline(centers, thickness / 2 * scale * pressure)}
-
-
-def _sample(points: np.ndarray) -> np.ndarray:
-    """Control points of a line (2, 2) or of a quadratic Bézier (3, 2) → (SEGMENTS + 1, 2) points on it."""
-    t = np.linspace(0, 1, SEGMENTS + 1)[:, None]
-    if len(points) == 2:
-        return points[0] + t * (points[1] - points[0])
-    return (1 - t) ** 2 * points[0] + 2 * t * (1 - t) * points[1] + t**2 * points[2]
+    centers = on_curve(points, SEGMENTS) if kind == "bezier" or (tapered and pressed) else points
+    return "path", {"d": _outline(centers, half_widths(centers, thickness, scales, pressures))}
 
 
 def _outline(centers: np.ndarray, radii: np.ndarray) -> str:

@@ -1,0 +1,93 @@
+"""What becomes of strokes: how far a replay and an SVG are from the painting, and what order, palette and sizes cost.
+
+    python benchmarks/replay.py PICTURE [--strokes 300] [--brushes hard_round …] [--sheet sheet.png]
+
+The picture is painted square, SIZE × SIZE, and cropped to SIZE × 2/3 SIZE, by the default painter with each brush. The
+SVG is drawn by resvg (pip install resvg-py). Differences are means of |difference| in steps of 1/255.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from garl.brush.spec import load_brush
+from garl.export.picture import grid, save_png
+from garl.paint_picture import Painting, paint_picture, read_picture
+from garl.replay import replay
+from garl.strokes import ORDERS
+
+SIZE = 240
+
+
+def cropped(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The picture in a file, (3, height, width) uint8, for a size of (width, height)."""
+    pixels, _ = read_picture(path)
+    return np.asarray(ImageOps.fit(Image.fromarray(pixels.transpose(1, 2, 0)), size)).transpose(2, 0, 1).copy()
+
+
+def averaged_down(picture: np.ndarray, times: int) -> np.ndarray:
+    channels, height, width = picture.shape
+    return picture.reshape(channels, height // times, times, width // times, times).mean((2, 4))
+
+
+def as_svg(painting: Painting, times: int = 4) -> np.ndarray:
+    """The painting's SVG, drawn by resvg `times` larger and averaged down."""
+    import resvg_py
+
+    with tempfile.TemporaryDirectory() as folder:
+        painting.save(path := Path(folder) / "painting.svg")
+        text = path.read_text()
+    _, height, width = painting.picture.shape
+    png = bytes(resvg_py.svg_to_bytes(svg_string=text, width=times * width, height=times * height))
+    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).transpose(2, 0, 1)
+    return averaged_down(picture, times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--strokes", type=int, default=300)
+    parser.add_argument("--brushes", nargs="+", default=["hard_round", "ink", "charcoal", "splatter"])
+    parser.add_argument("--costs", action="store_true")
+    parser.add_argument("--sheet", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    shown = []
+    print("| brush | size | 4 × replay | SVG |\n|---|---|---:|---:|")
+    for name in given.brushes:
+        for size in ((SIZE, SIZE), (SIZE, SIZE * 2 // 3)):
+            painting = paint_picture(cropped(given.picture, size), given.strokes, load_brush(name))
+            picture, drawn = painting.picture.astype(float), as_svg(painting)
+            large = averaged_down(replay(painting.strokes, size=4 * SIZE).picture, 4)
+            differences = (np.abs(other - picture).mean() for other in (large, drawn))
+            print(
+                f"| {name} | {size[0]}×{size[1]} | " + " | ".join(f"{each:.2f}" for each in differences) + " |",
+                flush=True,
+            )
+            if size == (SIZE, SIZE):
+                shown += [painting.picture, large.astype(np.uint8), drawn.astype(np.uint8)]
+    if given.sheet:
+        save_png(given.sheet, grid(np.stack(shown), columns=3))
+    if given.costs:
+        target, brush = cropped(given.picture, (SIZE, SIZE)), load_brush("hard_round")
+        print("\n| hard_round, | error |\n|---|---:|")
+        for order in ORDERS:
+            error = paint_picture(target, given.strokes, brush, order=order).error
+            print(f"| {order} | {error:.6f} |", flush=True)
+        for palette in ("32", "16", "8", "4"):
+            error = paint_picture(target, given.strokes, brush, palette=palette).error
+            print(f"| {palette} colours | {error:.6f} |", flush=True)
+        for low, high in ((0.04, 0.25), (0.02, 0.1), (0.01, 0.05)):
+            limited = brush.with_settings(control={"min_thickness": low, "max_thickness": high})
+            print(f"| sizes {low} to {high} | {paint_picture(target, given.strokes, limited).error:.6f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
