@@ -47,8 +47,13 @@ def default(
     seconds: float | None = None,
 ) -> np.ndarray:
     """The painter that suits the brush: `refine` where the twin is like the engine, else `greedy`."""
-    painter = refine if gap(brush, tip_of(brush)) < LIKE else greedy
+    painter = refine if is_smooth(brush) else greedy
     return painter(target, background, count, brush, seed, progress, seconds)
+
+
+def is_smooth(brush: Brush) -> bool:
+    """Whether the brush has hardly any texture, jitter or taper, so that the twin is like it."""
+    return gap(brush, tip_of(brush)) < LIKE
 
 
 PAINTERS: dict[str, Painter] = {"default": default, "refine": refine, "greedy": greedy}
@@ -57,6 +62,9 @@ LARGEST_SIDE = 2**15
 """Of a picture, as in stroke files."""
 WORKING_SIDE = 256
 """Painters see the picture with at most as many pixels as a square of this side: strokes have no resolution."""
+FINE, FINEST = 1000, 4
+"""Brushes with texture are drawn up to FINEST times larger and averaged down, till the canvas's shorter side has FINE
+pixels: grain finer than a pixel would look different at every size."""
 FILM_SIDE = 512
 """Longer side of a time-lapse, unless a larger one is asked for."""
 LARGEST_FILM = 1920
@@ -91,7 +99,7 @@ class Painting:
         if ending == ".png":
             save_png(path, _pixels(self.picture))
         elif ending == ".svg":
-            save_svg(path, self.strokes)
+            save_svg(path, self.strokes, tips=[tip_of(brush) for brush in self.brushes])
         elif ending == ".json":
             self.strokes.save(path)
         elif ending in (".gcode", ".hpgl"):
@@ -188,7 +196,7 @@ def paint_picture(
         channels=3,
         background=background,
         brushes=(brush.to_dict(),),
-        render_scale=1,
+        render_scale=1 if is_smooth(brush) else min(FINEST, math.ceil(FINE / min(height, width))),
         strokes=strokes[None],
         seeds=np.array([seed], np.int64),
     )

@@ -56,14 +56,17 @@ def replay(
     strokes = strokes[ORDERS[order](strokes, brushes[0].spec.stroke.type)]
     if size is not None:
         height, width = (max(1, round(side * size / max(file.height, file.width))) for side in (height, width))
-    if height * width * file.render_scale**2 > MAX_PIXELS:
-        side = math.isqrt(MAX_PIXELS) // file.render_scale
+    scale = file.render_scale  # what is painted larger needs no more pixels than it had
+    scale = min(scale, math.ceil(scale * max(file.height, file.width) / max(height, width)))
+    if height * width * scale**2 > MAX_PIXELS:
+        side = math.isqrt(MAX_PIXELS) // scale
         raise GarlError(f"{width}×{height} pixels are too many to draw on: give a --size of at most {side:,}")
     painted = replace(
         file,
         height=height,
         width=width,
         brushes=tuple(each.to_dict() for each in brushes),
+        render_scale=scale,
         strokes=strokes[None],
         seeds=file.seeds[index : index + 1],
     )

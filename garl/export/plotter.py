@@ -222,7 +222,9 @@ def _clipped(path: np.ndarray, size: np.ndarray) -> list[np.ndarray]:
     start, step = path[:-1], np.diff(path, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         walls = np.stack([-start / step, (size - start) / step])  # (2, K − 1, 2): where each wall is met
-    low, high = np.nanmin(walls, 0), np.nanmax(walls, 0)
+    low, high = walls.min(0), walls.max(0)
+    along = step == 0  # then a wall is met everywhere or nowhere
+    low[along], high[along] = np.where((start < 0) | (start > size), np.inf, -np.inf)[along], np.inf
     enters, leaves = np.maximum(0, low.max(1)), np.minimum(1, high.min(1))
     parts: list[list[np.ndarray]] = []
     for i in np.flatnonzero(enters < leaves):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from garl.brush.geometry import BRUSH, END_PRESSURE, OPACITY, START_PRESSURE, fully_pressed
+from garl.engine.differentiable import Tip
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
 from garl.export.svg import SEGMENTS, save_svg
@@ -59,6 +60,14 @@ def test_a_bezier(tmp_path):
         "fill": "none",
         "opacity": "0.25",
     }
+
+
+def test_strokes_are_as_wide_and_strong_as_the_engines(tmp_path):
+    tip = Tip(np.eye(3, dtype=np.float32), False, radius=0.3, edge=0.1, strength=0.5)
+    save_svg(tmp_path / "painting.svg", painting(start=1, end=0.5), tips=[tip])
+    text = (tmp_path / "painting.svg").read_text()
+    assert f"A{2 * 0.4:g}," in text  # its end: half of 0.2 × 20 × 0.5, times 0.3 / (0.75 / 2)
+    assert 'opacity="0.125"' in text
 
 
 def test_a_line_and_another_painting(tmp_path):
