@@ -1,6 +1,6 @@
 """What becomes of strokes: how far a replay and an SVG are from the painting, and what order, palette and sizes cost.
 
-    python benchmarks/replay.py PICTURE [--strokes 300] [--brushes hard_round …] [--sheet sheet.png]
+    python benchmarks/replay.py PICTURE [--strokes 300] [--brushes hard_round …] [--costs] [--sheet sheet.png]
 
 The picture is painted square, SIZE × SIZE, and cropped to SIZE × 2/3 SIZE, by the default painter with each brush. The
 SVG is drawn by resvg (pip install resvg-py). Differences are means of |difference| in steps of 1/255.
@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageOps
 
 from garl.brush.spec import load_brush
+from garl.evaluate.pixels import mean_squared_error
 from garl.export.picture import grid, save_png
 from garl.paint_picture import Painting, paint_picture, read_picture
 from garl.replay import replay
@@ -76,17 +77,25 @@ def main() -> None:
     if given.sheet:
         save_png(given.sheet, grid(np.stack(shown), columns=3))
     if given.costs:
-        target, brush = cropped(given.picture, (SIZE, SIZE)), load_brush("hard_round")
-        print("\n| hard_round, | error |\n|---|---:|")
-        for order in ORDERS:
-            error = paint_picture(target, given.strokes, brush, order=order).error
-            print(f"| {order} | {error:.6f} |", flush=True)
-        for palette in ("32", "16", "8", "4"):
-            error = paint_picture(target, given.strokes, brush, palette=palette).error
-            print(f"| {palette} colours | {error:.6f} |", flush=True)
-        for low, high in ((0.04, 0.25), (0.02, 0.1), (0.01, 0.05)):
-            limited = brush.with_settings(control={"min_thickness": low, "max_thickness": high})
-            print(f"| sizes {low} to {high} | {paint_picture(target, given.strokes, limited).error:.6f} |", flush=True)
+        costs(cropped(given.picture, (SIZE, SIZE)), given.strokes)
+
+
+def costs(target: np.ndarray, count: int) -> None:
+    """Print what orders, palettes and sizes cost with hard_round, with and without their colours fitted anew."""
+    brush = load_brush("hard_round")
+    painting = paint_picture(target, count, brush)
+
+    def again(*_: object) -> np.ndarray:
+        return painting.strokes.strokes[0]
+
+    print("\n| hard_round | error | by `garl replay`, not fitted |\n|---|---:|---:|")
+    for choice in [{"order": order} for order in ORDERS] + [{"palette": count} for count in ("32", "16", "8", "4")]:
+        fitted = paint_picture(target, count, brush, again, **choice).error
+        plain = mean_squared_error(replay(painting.strokes, **choice).picture, target)
+        print(f"| {' '.join(*choice.items())} | {fitted:.5f} | {plain:.5f} |", flush=True)
+    for low, high in ((0.01, 0.25), (0.04, 0.25), (0.02, 0.05)):
+        limited = brush.with_settings(control={"min_thickness": low, "max_thickness": high})
+        print(f"| sizes {low} to {high} | {paint_picture(target, count, limited).error:.5f} | |", flush=True)
 
 
 if __name__ == "__main__":

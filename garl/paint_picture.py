@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from garl.palette import choose_palette
 from garl.progress import PaintProgress, silent
 from garl.strokes import ORDERS
 from garl.systems.greedy import greedy
-from garl.systems.refine import lock, recolor, refine
+from garl.systems.refine import recolor, refine, snap
 
 Painter = Callable[[np.ndarray, np.ndarray, int, Brush, int, PaintProgress, float | None], np.ndarray]
 """(target (3, H, W) uint8, background (3,) uint8, strokes, brush, seed, progress, seconds) → strokes (T, 14)."""
@@ -74,22 +73,12 @@ FILM_FPS = 20.0
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """One painting as strokes with their brushes, and the picture (3, H, W) uint8 that it is of, if it is of one."""
+    """A finished painting, (1 or 3, H, W) uint8, its strokes, and its mean squared error, 0..1, at full size, if it has
+    a target."""
 
+    picture: np.ndarray
     strokes: StrokeFile
-    brushes: tuple[Brush, ...]
-    target: np.ndarray | None = None
-
-    @cached_property
-    def picture(self) -> np.ndarray:
-        """What it looks like, (1 or 3, H, W) uint8."""
-        *_, picture = self._moments((self.strokes.height, self.strokes.width))
-        return picture
-
-    @property
-    def error(self) -> float:
-        """Mean squared error, 0..1, at full size; nan without a target."""
-        return math.nan if self.target is None else mean_squared_error(self.picture, self.target)
+    error: float | None = None
 
     def save(self, path: Path, plot: PlotConfig = PlotConfig(), film_side: int = FILM_SIDE) -> list[str]:  # noqa: B008
         """Write it in the form that the ending of `path` names: a picture, vectors, a time-lapse, the strokes, or a
@@ -99,7 +88,7 @@ class Painting:
         if ending == ".png":
             save_png(path, _pixels(self.picture))
         elif ending == ".svg":
-            save_svg(path, self.strokes, tips=[tip_of(brush) for brush in self.brushes])
+            save_svg(path, self.strokes, tips=[tip_of(Brush.from_dict(brush)) for brush in self.strokes.brushes])
         elif ending == ".json":
             self.strokes.save(path)
         elif ending in (".gcode", ".hpgl"):
@@ -110,19 +99,16 @@ class Painting:
 
     def _film(self, side: int) -> Iterator[np.ndarray]:
         """At most `FILM_FRAMES` frames (h, w, 3) from the blank canvas to the painting, which is held for 1.5 s."""
-        height, width, count = self.strokes.height, self.strokes.width, self.strokes.strokes.shape[1]
+        _, height, width = self.picture.shape
         shrink = min(1.0, side / max(height, width))
         size = max(1, round(height * shrink)), max(1, round(width * shrink))
+        count = self.strokes.strokes.shape[1]
         every = math.ceil(count / FILM_FRAMES)
-        for i, canvas in enumerate(self._moments(size)):
+        for i, canvas in enumerate(replay(self.strokes, size)):
             if i % every == 0 or i == count:
                 yield _pixels(canvas)
         for _ in range(round(1.5 * FILM_FPS)):
             yield _pixels(canvas)
-
-    def _moments(self, size: tuple[int, int]) -> Iterator[np.ndarray]:
-        file = self.strokes
-        return replay(file.strokes[0], self.brushes, file.background, size, int(file.seeds[0]), file.render_scale)
 
 
 def _pixels(canvas: np.ndarray) -> np.ndarray:
@@ -182,14 +168,14 @@ def paint_picture(
     """
     _, height, width = target.shape
     paper, small = np.array(background, np.uint8), _reduced(target)
-    locked = None if palette is None else choose_palette(palette, small.reshape(3, -1).T / 255)
+    found = None if palette is None else choose_palette(palette, small.reshape(3, -1).T / 255)
     strokes = painter(small, paper, count, brush, seed, progress, seconds)
     assert strokes.shape[1] == STROKE_SIZE
     assert 1 <= len(strokes) <= count
     strokes = strokes[ORDERS[order](strokes, brush.spec.stroke.type)]
     strokes = recolor(strokes, small, paper, brush, seed)
-    if locked is not None:
-        strokes = lock(strokes, small, paper, brush, seed, locked)
+    if found is not None:
+        strokes = snap(strokes, small, paper, brush, seed, found)
     file = StrokeFile(
         height=height,
         width=width,
@@ -200,26 +186,22 @@ def paint_picture(
         strokes=strokes[None],
         seeds=np.array([seed], np.int64),
     )
-    return Painting(file, (brush,), target)
+    *_, picture = replay(file)
+    return Painting(picture, file, mean_squared_error(picture, target))
 
 
-def replay(
-    strokes: np.ndarray,
-    brushes: Sequence[Brush],
-    background: tuple[int, ...],
-    size: tuple[int, int],
-    seed: int,
-    render_scale: int = 1,
-) -> Iterator[np.ndarray]:
-    """The canvas (C, height, width) uint8 before the first of the strokes (T, 14) and after each: one array, reused.
+def replay(file: StrokeFile, size: tuple[int, int] | None = None, index: int = 0) -> Iterator[np.ndarray]:
+    """The canvas (C, height, width) uint8 of a painting before its first stroke and after each: one array, reused.
 
-    C is 1 or 3, as many as `background` has."""
-    canvas = np.empty((1, len(background), *size), np.uint8)
-    canvas[:] = np.array(background, np.uint8)[:, None, None]
-    prepared, seeds = PreparedBrushes(*brushes), np.array([seed], np.int64)
+    `size` is that of the file unless it is given. Raises GarlError if a brush of the file will not do.
+    """
+    canvas = np.empty((1, file.channels, *(size or (file.height, file.width))), np.uint8)
+    canvas[:] = np.array(file.background, np.uint8)[:, None, None]
+    prepared = PreparedBrushes(*(Brush.from_dict(brush) for brush in file.brushes))
     yield canvas[0]
-    for i in range(len(strokes)):
-        render_strokes(canvas, strokes[i : i + 1], seeds, i, prepared, render_scale, threads=1)
+    for i, stroke in enumerate(file.strokes[index]):
+        seeds = file.seeds[index : index + 1]
+        render_strokes(canvas, stroke[None], seeds, i, prepared, file.render_scale, threads=1)
         yield canvas[0]
 
 

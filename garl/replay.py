@@ -10,6 +10,7 @@ from garl.brush.spec import Brush
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
 from garl.paint_picture import Painting
+from garl.paint_picture import replay as moments
 from garl.palette import choose_palette, nearest
 from garl.strokes import ORDERS, fitted
 
@@ -70,4 +71,5 @@ def replay(
         strokes=strokes[None],
         seeds=file.seeds[index : index + 1],
     )
-    return Painting(painted, brushes)
+    *_, picture = moments(painted)
+    return Painting(picture, painted)

@@ -130,7 +130,7 @@ def test_the_stroke_file_replays_the_picture(painting: Painting, tmp_path: Path)
     painting.save(tmp_path / "strokes.json")
     file = StrokeFile.load(tmp_path / "strokes.json")
     assert file.render_scale == 4  # splatter is all texture
-    *_, again = replay(file.strokes[0], [load_brush("splatter")], file.background, (37, 50), int(file.seeds[0]), 4)
+    *_, again = replay(file)
     assert np.array_equal(again, painting.picture)
 
 

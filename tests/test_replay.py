@@ -52,7 +52,7 @@ def test_nothing_asked_for_is_as_painted() -> None:
     assert np.array_equal(painting.strokes.strokes[0], file.strokes[1])
     assert painting.strokes.brushes == file.brushes
     assert painting.picture.shape == (3, 30, 50)
-    assert np.isnan(painting.error)
+    assert painting.error is None
     other = replay(replace(file, seeds=file.seeds + 1), 1)
     assert not np.array_equal(other.picture, painting.picture)  # the jitter is the painting's own
 

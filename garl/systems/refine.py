@@ -45,8 +45,8 @@ from garl.progress import PaintProgress, silent
 from garl.settings import Settings
 from garl.systems.greedy import box, untinted
 
-LOCK_SWEEPS = 10
-"""Times at most that `lock` chooses every stroke's colour anew."""
+SNAP_SWEEPS = 10
+"""Times at most that `snap` chooses every stroke's colour anew."""
 
 
 class RefineConfig(Settings):
@@ -231,7 +231,7 @@ def recolor(strokes: np.ndarray, target: np.ndarray, background: np.ndarray, bru
     return np.concatenate([strokes[:, POINTS], new, strokes[:, THICKNESS:]], 1)
 
 
-def lock(
+def snap(
     strokes: np.ndarray, target: np.ndarray, background: np.ndarray, brush: Brush, seed: int, palette: np.ndarray
 ) -> np.ndarray:
     """The strokes (T, 14) in colours of the palette (K, 3), 0..1: each takes the nearest in Oklab, and then, one after
@@ -242,7 +242,7 @@ def lock(
     canvas = paper.copy()
     lay(colors, boxes, cover, canvas)
     residual = picture - canvas
-    for _ in range(LOCK_SWEEPS):
+    for _ in range(SNAP_SWEEPS):
         if not choose(colors, palette.astype(np.float32), boxes, cover, residual):
             break
     return np.concatenate([strokes[:, POINTS], colors, strokes[:, THICKNESS:]], 1)

@@ -8,11 +8,11 @@ import torch
 
 from garl.brush.geometry import fully_pressed
 from garl.brush.spec import load_brush
+from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.evaluate.pixels import mean_squared_error
-from garl.paint_picture import replay
 from garl.palette import nearest
 from garl.systems.greedy import GreedyConfig, greedy
-from garl.systems.refine import RefineConfig, gather, lay, lock, masks, propose, recolor, refine
+from garl.systems.refine import RefineConfig, gather, lay, masks, propose, recolor, refine, snap
 
 PAPER = np.array([255, 240, 200], np.uint8)
 QUICK = RefineConfig(stages=3, steps=15, last_steps=60)
@@ -28,8 +28,11 @@ def picture(height: int = 30, width: int = 44) -> np.ndarray:
 
 
 def painted(strokes: np.ndarray, brush: str, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    *_, canvas = replay(strokes, [load_brush(brush)], tuple(PAPER), shape, seed)
-    return canvas
+    canvas = np.empty((1, 3, *shape), np.uint8)
+    canvas[:] = PAPER[:, None, None]
+    for i, stroke in enumerate(strokes):
+        render_strokes(canvas, stroke[None], np.array([seed]), i, PreparedBrushes(load_brush(brush)))
+    return canvas[0]
 
 
 def test_it_beats_greedy_search_at_equal_strokes() -> None:
@@ -110,13 +113,13 @@ def test_lost_colours_are_found_again() -> None:
     assert np.array_equal(found[:, [0, 1, 2, 3, 4, 5, 9, 10]], strokes[:, [0, 1, 2, 3, 4, 5, 9, 10]])
 
 
-def test_locked_colours_are_of_the_palette_and_none_alone_could_be_better() -> None:
+def test_snapped_colours_are_of_the_palette_and_none_alone_could_be_better() -> None:
     brush, rng = load_brush("hard_round"), np.random.default_rng(3)
     strokes = fully_pressed(np.clip(rng.random((9, 11), np.float32), 0.1, 0.9))
     strokes[:, 9] = 0.3
     palette = np.array([[0.1, 0.2, 0.3], [0.9, 0.5, 0.1], [0.3, 0.8, 0.6], [0.95, 0.95, 0.9]], np.float32)
-    locked = lock(strokes, picture(), PAPER, brush, 0, palette)
-    assert np.array_equal(np.delete(locked, [6, 7, 8], 1), np.delete(strokes, [6, 7, 8], 1))
+    snapped = snap(strokes, picture(), PAPER, brush, 0, palette)
+    assert np.array_equal(np.delete(snapped, [6, 7, 8], 1), np.delete(strokes, [6, 7, 8], 1))
     boxes, cover = masks(strokes, 30, 44, brush, 0)
 
     def error(colors: np.ndarray) -> float:
@@ -125,7 +128,7 @@ def test_locked_colours_are_of_the_palette_and_none_alone_could_be_better() -> N
         lay(colors, boxes, cover, canvas)
         return float(np.square(canvas - picture().astype(np.float32) / 255).sum())
 
-    colors = locked[:, 6:9].copy()
+    colors = snapped[:, 6:9].copy()
     found = error(colors)
     assert all((color == palette).all(1).any() for color in colors)
     assert found < error(palette[nearest(strokes[:, 6:9], palette)])
