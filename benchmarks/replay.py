@@ -1,9 +1,10 @@
 """What becomes of strokes: how far a replay and an SVG are from the painting, and what order, palette and sizes cost.
 
-    python benchmarks/replay.py PICTURE [--strokes 300] [--brushes hard_round …] [--costs] [--sheet sheet.png]
+    python benchmarks/replay.py PICTURE [--strokes 300] [--brushes hard_round …] [--quick] [--costs] [--sheet sheet.png]
 
-The picture is painted square, SIZE × SIZE, and cropped to SIZE × 2/3 SIZE, by the default painter with each brush. The
-SVG is drawn by resvg (pip install resvg-py). Differences are means of |difference| in steps of 1/255.
+The picture is painted square, SIZE × SIZE, and cropped to SIZE × 2/3 SIZE, by the default painter with each brush, or
+by a greedy search of little patience. The SVG is drawn by resvg (pip install resvg-py). Differences are means of
+|difference| in steps of 1/255; "coarse" is the replay without a render scale.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +23,11 @@ from PIL import Image, ImageOps
 from garl.brush.spec import load_brush
 from garl.evaluate.pixels import mean_squared_error
 from garl.export.picture import grid, save_png
-from garl.paint_picture import Painting, paint_picture, read_picture
+from garl.export.strokefile import StrokeFile
+from garl.paint_picture import Painting, default, paint_picture, read_picture
 from garl.replay import replay
 from garl.strokes import ORDERS
+from garl.systems.greedy import GreedyConfig, greedy
 
 SIZE = 240
 
@@ -36,6 +41,15 @@ def cropped(path: Path, size: tuple[int, int]) -> np.ndarray:
 def averaged_down(picture: np.ndarray, times: int) -> np.ndarray:
     channels, height, width = picture.shape
     return picture.reshape(channels, height // times, times, width // times, times).mean((2, 4))
+
+
+def enlarged(file: StrokeFile) -> np.ndarray:
+    """The painting 4 times larger, averaged down."""
+    return averaged_down(replay(file, size=4 * max(file.height, file.width)).picture, 4)
+
+
+def quick(*given: Any) -> np.ndarray:
+    return greedy(*given, GreedyConfig(proposals=30, patience=8))
 
 
 def as_svg(painting: Painting, times: int = 4) -> np.ndarray:
@@ -56,22 +70,26 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("--strokes", type=int, default=300)
     parser.add_argument("--brushes", nargs="+", default=["hard_round", "ink", "charcoal", "splatter"])
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--costs", action="store_true")
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     shown = []
-    print("| brush | size | 4 × replay | SVG |\n|---|---|---:|---:|")
+    print("| brush | size | 4 × replay | coarse | SVG |\n|---|---|---:|---:|---:|")
     for name in given.brushes:
         for size in ((SIZE, SIZE), (SIZE, SIZE * 2 // 3)):
-            painting = paint_picture(cropped(given.picture, size), given.strokes, load_brush(name))
+            painter = quick if given.quick else default
+            painting = paint_picture(cropped(given.picture, size), given.strokes, load_brush(name), painter)
             picture, drawn = painting.picture.astype(float), as_svg(painting)
-            large = averaged_down(replay(painting.strokes, size=4 * SIZE).picture, 4)
-            differences = (np.abs(other - picture).mean() for other in (large, drawn))
-            print(
-                f"| {name} | {size[0]}×{size[1]} | " + " | ".join(f"{each:.2f}" for each in differences) + " |",
-                flush=True,
+            large = enlarged(painting.strokes)
+            coarse = replace(painting.strokes, render_scale=1)
+            differences = (
+                np.abs(large - picture).mean(),
+                np.abs(enlarged(coarse) - replay(coarse).picture).mean(),
+                np.abs(drawn - picture).mean(),
             )
+            print(f"| {name} | {size[0]}×{size[1]} | {' | '.join(f'{each:.2f}' for each in differences)} |", flush=True)
             if size == (SIZE, SIZE):
                 shown += [painting.picture, large.astype(np.uint8), drawn.astype(np.uint8)]
     if given.sheet:

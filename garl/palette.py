@@ -54,10 +54,12 @@ def nearest(colors: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return cKDTree(to_oklab(palette)).query(to_oklab(colors))[1]
 
 
-def find_palette(colors: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """At most `count` colours (K, 3), 0..1, lightest first, that stand for the colours (N, 3): those themselves where
-    they are so few, else k-means (Lloyd 1982), begun as k-means++ (Arthur and Vassilvitskii 2007)."""
-    bytes_, times = np.unique(np.rint(np.asarray(colors) * 255).astype(np.uint8), axis=0, return_counts=True)
+def find_palette(colors: np.ndarray, count: int, weights: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """At most `count` colours (K, 3), 0..1, lightest first, that stand for the colours (N, 3), which may have weights
+    (N,) above 0: those themselves where they are so few, else k-means (Lloyd 1982), begun as k-means++ (Arthur and
+    Vassilvitskii 2007)."""
+    bytes_, at = np.unique(np.rint(np.asarray(colors) * 255).astype(np.uint8), axis=0, return_inverse=True)
+    times = np.bincount(at.ravel(), weights)
     points, rng = to_oklab(bytes_ / 255), np.random.default_rng(seed)
     if len(points) <= count:
         return (bytes_ / 255)[np.argsort(-points[:, 0], kind="stable")]
@@ -69,7 +71,7 @@ def find_palette(colors: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
         group = cKDTree(centres).query(points)[1]
         weight = np.bincount(group, times, count)
         mean = np.stack([np.bincount(group, times * points[:, axis], count) for axis in range(3)], 1)
-        centres = np.where(weight[:, None] > 0, mean / np.maximum(weight, 1)[:, None], centres)
+        centres = np.where(weight[:, None] > 0, mean / np.maximum(weight, 1e-12)[:, None], centres)
     return from_oklab(centres[np.argsort(-centres[:, 0], kind="stable")])
 
 
@@ -112,10 +114,10 @@ def load_palette(path: Path) -> np.ndarray:
     return np.array(colors) / 255
 
 
-def choose_palette(wanted: str, colors: np.ndarray) -> np.ndarray:
+def choose_palette(wanted: str, colors: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """The palette (K, 3) that `wanted` means: a number of colours to find among `colors` (N, 3), or a palette file."""
     if not re.fullmatch("-?[0-9]+", wanted):
         return load_palette(Path(wanted))
     if len(wanted) > 9 or not 1 <= int(wanted) <= MAX_COLORS:
         raise GarlError(f"a palette has from 1 to {MAX_COLORS} colours, not {wanted}")
-    return find_palette(colors, int(wanted))
+    return find_palette(colors, int(wanted), weights)

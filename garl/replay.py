@@ -12,7 +12,7 @@ from garl.export.strokefile import StrokeFile
 from garl.paint_picture import Painting
 from garl.paint_picture import replay as moments
 from garl.palette import choose_palette, nearest
-from garl.strokes import ORDERS, fitted
+from garl.strokes import ORDERS, areas, fitted
 
 MAX_PIXELS = 2**28
 """Of a canvas that strokes are drawn on, render scale included."""
@@ -52,7 +52,7 @@ def replay(
     strokes[:, THICKNESS] = strokes[:, THICKNESS].clip(smallest, largest)
     if palette is not None:
         colors = in_color(strokes[:, COLOR], file.channels)
-        found = choose_palette(palette, colors)
+        found = choose_palette(palette, colors, areas(strokes))
         strokes[:, COLOR] = (found if file.channels == 3 else found.mean(1, keepdims=True))[nearest(colors, found)]
     strokes = strokes[ORDERS[order](strokes, brushes[0].spec.stroke.type)]
     if size is not None:

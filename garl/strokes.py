@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from garl.brush.geometry import COLOR, END_PRESSURE, POINTS, POINTS_PER_TYPE, START_PRESSURE, THICKNESS
+from garl.brush.geometry import COLOR, END_PRESSURE, OPACITY, POINTS, POINTS_PER_TYPE, START_PRESSURE, THICKNESS
 from garl.errors import GarlError
 from garl.palette import find_palette, nearest
 
@@ -48,6 +48,12 @@ ORDERS: dict[str, Callable[[np.ndarray, str], np.ndarray]] = {
     "region": by_region,
 }
 """(strokes (T, 14), stroke type) → the order to lay them in, (T,). Strokes that do not differ stay as painted."""
+
+
+def areas(strokes: np.ndarray) -> np.ndarray:
+    """About how much each stroke paints, (T,), above 0: the way by its points, and its width."""
+    way = np.linalg.norm(np.diff(strokes[:, POINTS].reshape(-1, 3, 2), axis=1), axis=2).sum(1)
+    return (way + strokes[:, THICKNESS]) * strokes[:, THICKNESS] * strokes[:, OPACITY] + 1e-9
 
 
 def fitted(strokes: np.ndarray, old: str, new: str) -> np.ndarray:

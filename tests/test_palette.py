@@ -42,10 +42,12 @@ def test_clusters_are_found_and_weighted() -> None:
         [centre + rng.normal(0, 0.02, (n, 3)) for centre, n in zip(centres, (90, 9, 40), strict=True)]
     )
     for seed in range(5):
-        assert find_palette(colors, 3, seed) == pytest.approx(centres, abs=0.03)
-    assert np.array_equal(find_palette(colors, 7, 2), find_palette(colors, 7, 2))
+        assert find_palette(colors, 3, seed=seed) == pytest.approx(centres, abs=0.03)
+    assert np.array_equal(find_palette(colors, 7, seed=2), find_palette(colors, 7, seed=2))
     heavy = np.array([[1, 0, 0]] * 99 + [[0.8, 0, 0]])
     assert find_palette(heavy, 1)[0] == pytest.approx([1, 0, 0], abs=0.01)
+    weights = np.array([1.0] * 99 + [1e6])
+    assert find_palette(heavy, 1, weights)[0] == pytest.approx([0.8, 0, 0], abs=0.01)
 
 
 def test_a_text_and_a_gimp_palette_say_the_same(tmp_path: Path) -> None:

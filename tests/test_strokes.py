@@ -7,7 +7,7 @@ import pytest
 
 from garl.brush.geometry import COLOR, POINTS, START_PRESSURE, THICKNESS, fully_pressed
 from garl.errors import GarlError
-from garl.strokes import ORDERS, fitted
+from garl.strokes import ORDERS, areas, fitted
 
 
 def strokes(count: int, **columns: list) -> np.ndarray:
@@ -46,6 +46,12 @@ def test_by_region_in_rows_to_and_fro() -> None:
 def test_every_order_has_every_stroke_once(order: str) -> None:
     rows = np.random.default_rng(0).uniform(0, 1, (60, 14)).astype(np.float32)
     assert sorted(ORDERS[order](rows, "triangle")) == list(range(60))
+
+
+def test_what_is_longer_wider_and_stronger_paints_more() -> None:
+    rows = strokes(2, points=[[0, 0, 0.3, 0, 0.3, 0.4], [0.5] * 6], thickness=[0.1, 0.2])
+    rows[1, 10] = 0.25
+    assert areas(rows) == pytest.approx([0.8 * 0.1 * 0.5, 0.2 * 0.2 * 0.25])
 
 
 def test_strokes_for_another_brush() -> None:

@@ -40,6 +40,7 @@ from garl.export.svg import brush_shape
 from garl.export.travel import shortened, travel
 from garl.palette import find_palette, nearest
 from garl.settings import Settings
+from garl.strokes import areas
 
 PAGES = {"A5": (148, 210), "A4": (210, 297), "A3": (297, 420), "A2": (420, 594), "A1": (594, 841)}
 SIDES = 10, 5000
@@ -140,7 +141,7 @@ def plan(file: StrokeFile, index: int, config: PlotConfig) -> Plot:
     few = len(np.unique(looks, axis=0)) <= MOST_PENS
     palette = find_palette(looks, MOST_PENS) if few else np.empty((0, 3))
     looks = paper + strokes[:, [OPACITY]] * (looks - paper)
-    palette = np.concatenate([paper, palette if few else find_palette(looks, PENS)])
+    palette = np.concatenate([paper, palette if few else find_palette(looks, PENS, areas(strokes))])
     pen_of = np.where(strokes[:, OPACITY] > 0, nearest(looks, palette), 0)
     pen_of[np.isclose(palette[pen_of], paper, atol=0.5 / 255).all(1)] = 0
     pens, points = [], 0
