@@ -16,8 +16,9 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
   train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast; conditional, paintbot
                     (agents that redraw what they are shown)
-  sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
-  paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json
+  sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json .gcode .hpgl
+  paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json .gcode .hpgl
+  replay STROKES    paint a stroke file (.json) anew: at any size, with another brush, in fewer colours
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
   demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture
   bench [WHAT]      measure strokes a second on this machine: engine, train or all
@@ -144,7 +145,7 @@ def sample(arguments: list[str]) -> None:
 
         Args:
             run: The run folder of `garl train`.
-            out: File to write: .png grid, .npz arrays, .mp4 or .gif time-lapse, .svg, .json strokes.
+            out: File to write: .png grid, .npz arrays, .mp4 or .gif time-lapse, .svg, .json strokes, .gcode or .hpgl.
             n: Paintings.
             seed: Same seed, same paintings.
             name: Class to paint, for an agent trained with `--condition label`; by default all in turn.
@@ -172,7 +173,14 @@ def sample(arguments: list[str]) -> None:
     _parse(command, "sample", arguments)
 
 
+Order = Literal["as-painted", "coarse-to-fine", "colour", "region"]
+
+
 def paint(arguments: list[str]) -> None:
+    import tyro
+
+    from garl.export.plotter import PlotConfig
+
     def command(
         photo: Path,
         /,
@@ -182,14 +190,19 @@ def paint(arguments: list[str]) -> None:
         painter: Literal["default", "refine", "greedy", "garl"] = "default",
         agent: Path | None = None,
         background: str = "white",
+        palette: str | None = None,
+        order: Order = "as-painted",
+        min_size: float | None = None,
+        max_size: float | None = None,
         seconds: float | None = None,
         seed: int = 0,
+        plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008, it is frozen
     ) -> None:
         """Paint a picture in strokes.
 
         Args:
             photo: The picture: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, of any size and shape.
-            out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes.
+            out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes, .gcode or .hpgl for a plotter.
             strokes: How many strokes at most.
             brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml).
             painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
@@ -197,11 +210,19 @@ def paint(arguments: list[str]) -> None:
             agent: The run folder of the agent that `--painter garl` is, trained with `--condition picture`; brush and
                 background are its own.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
+            palette: Paint in so many colours, found in the photo, or in those of a file: a text with a #rrggbb or a
+                name in each line, or a GIMP palette.
+            order: Lay the strokes that were found in this order, and fit their colours to it. A plotter's strokes go
+                by pen, and then by the shortest way.
+            min_size: Thickness of the finest stroke, as a fraction of the shorter side; by default the brush's.
+            max_size: Thickness of the coarsest stroke.
             seconds: Stop searching after about this time.
             seed: Same seed, same painting, unless --seconds cut it off.
+            plot: Page and pens.
         """
         from garl.brush.spec import load_brush
-        from garl.paint_picture import PAINTERS, check_ending, paint_picture, parse_color, read_picture
+        from garl.paint_picture import PAINTERS, check_ending, paint_picture, read_picture
+        from garl.palette import parse_color
         from garl.progress import painting_bar
 
         check_ending(out)
@@ -212,7 +233,10 @@ def paint(arguments: list[str]) -> None:
         if (painter == "garl") != (agent is not None):
             raise GarlError("--painter garl and --agent RUN go together: give both, or neither")
         if agent is None:
-            paper, loaded, paints = parse_color(background), load_brush(brush), PAINTERS[painter]
+            sizes = {"min_thickness": min_size, "max_thickness": max_size}
+            control = {name: size for name, size in sizes.items() if size is not None}
+            loaded = load_brush(brush).with_settings(control=control)
+            paper, paints = parse_color(background), PAINTERS[painter]
         else:
             from functools import partial
 
@@ -225,12 +249,67 @@ def paint(arguments: list[str]) -> None:
         if frames > 1:
             print(f"{photo} holds {frames} pictures: the first is painted", file=sys.stderr)
         with painting_bar() as progress:
-            own_colors = agent is not None
-            painting = paint_picture(picture, strokes, loaded, paints, paper, seed, progress, seconds, own_colors)
-        painting.save(out)
+            painting = paint_picture(
+                picture, strokes, loaded, paints, paper, seed, progress, seconds, order, palette, agent is not None
+            )
+        notes = painting.save(out, plot)
         print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
+        print(*notes, sep="\n", end="\n" if notes else "")
 
     _parse(command, "paint", arguments)
+
+
+def replay(arguments: list[str]) -> None:
+    import tyro
+
+    from garl.export.plotter import PlotConfig
+
+    def command(
+        strokes: Path,
+        /,
+        out: Path,
+        size: int | None = None,
+        brush: str | None = None,
+        order: Order = "as-painted",
+        palette: str | None = None,
+        first: Annotated[int | None, tyro.conf.arg(name="strokes")] = None,
+        index: int = 0,
+        min_size: float = 0.0,
+        max_size: float = 1.0,
+        plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008, it is frozen
+    ) -> None:
+        """Paint the strokes of a file anew.
+
+        Args:
+            strokes: A stroke file (.json) of `garl paint` or `garl sample`.
+            out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes, .gcode or .hpgl for a plotter.
+            size: The longer side in pixels; by default as painted. Of a time-lapse at most 1920, by default 512.
+            brush: Another brush: one of the library (see `garl brushes`) or the path of a brush file (.yaml).
+            order: Meant for time-lapses: where strokes overlap, another order is another picture. A plotter's strokes
+                go by pen, and then by the shortest way.
+            palette: Bring each stroke to the nearest of so many colours, found among the strokes', or of those of a
+                file: a text with a #rrggbb or a name in each line, or a GIMP palette.
+            first: Only so many strokes, the first.
+            index: Which painting of the file.
+            min_size: Thickness that finer strokes get, as a fraction of the shorter side.
+            max_size: Thickness that coarser strokes get.
+            plot: Page and pens.
+        """
+        from garl.brush.spec import load_brush
+        from garl.export.strokefile import StrokeFile
+        from garl.paint_picture import FILM_SIDE, LARGEST_FILM, check_ending
+        from garl.replay import replay
+
+        check_ending(out)
+        if any(number is not None and number < 1 for number in (size, first)):
+            raise GarlError(f"--size and --strokes must be at least 1, not {size} and {first}")
+        loaded = None if brush is None else load_brush(brush)
+        file = StrokeFile.load(strokes)
+        painting = replay(file, index, size, loaded, order, palette, first, min_size, max_size)
+        notes = painting.save(out, plot, min(size or FILM_SIDE, LARGEST_FILM))
+        print(out, *notes, sep="\n")
+
+    _parse(command, "replay", arguments)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -429,6 +508,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "sample": sample,
     "paint": paint,
+    "replay": replay,
     "evaluate": evaluate,
     "demo": demo,
     "bench": bench,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 
 from garl.brush.geometry import STROKE_SIZE
 from garl.brush.spec import Brush
@@ -19,12 +19,15 @@ from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.errors import GarlError, printable
 from garl.evaluate.pixels import mean_squared_error
 from garl.export.picture import save_png
+from garl.export.plotter import PlotConfig, save_plot
 from garl.export.strokefile import StrokeFile
 from garl.export.svg import save_svg
 from garl.export.video import save_video
+from garl.palette import choose_palette
 from garl.progress import PaintProgress, silent
+from garl.strokes import ORDERS
 from garl.systems.greedy import greedy
-from garl.systems.refine import recolor, refine
+from garl.systems.refine import recolor, refine, snap
 
 Painter = Callable[[np.ndarray, np.ndarray, int, Brush, int, PaintProgress, float | None], np.ndarray]
 """(target (3, H, W) uint8, background (3,) uint8, strokes, brush, seed, progress, seconds) → strokes (T, 14)."""
@@ -43,71 +46,80 @@ def default(
     seconds: float | None = None,
 ) -> np.ndarray:
     """The painter that suits the brush: `refine` where the twin is like the engine, else `greedy`."""
-    painter = refine if gap(brush, tip_of(brush)) < LIKE else greedy
+    painter = refine if is_smooth(brush) else greedy
     return painter(target, background, count, brush, seed, progress, seconds)
 
 
+def is_smooth(brush: Brush) -> bool:
+    """Whether the brush has hardly any texture, jitter or taper, so that the twin is like it."""
+    return gap(brush, tip_of(brush)) < LIKE
+
+
 PAINTERS: dict[str, Painter] = {"default": default, "refine": refine, "greedy": greedy}
-ENDINGS = (".png", ".svg", ".mp4", ".gif", ".json")
+ENDINGS = (".png", ".svg", ".mp4", ".gif", ".json", ".gcode", ".hpgl")
 LARGEST_SIDE = 2**15
 """Of a picture, as in stroke files."""
 WORKING_SIDE = 256
 """Painters see the picture with at most as many pixels as a square of this side: strokes have no resolution."""
+FINE, FINEST = 1000, 4
+"""Brushes with texture are drawn up to FINEST times larger and averaged down, till the canvas's shorter side has FINE
+pixels: grain finer than a pixel would look different at every size."""
 FILM_SIDE = 512
-"""Longer side of a time-lapse at most."""
+"""Longer side of a time-lapse, unless a larger one is asked for."""
+LARGEST_FILM = 1920
 FILM_FRAMES = 150
 FILM_FPS = 20.0
 
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """A finished painting, (3, H, W) uint8, its strokes, and its mean squared error, 0..1, at full size."""
+    """A finished painting, (1 or 3, H, W) uint8, its strokes, and its mean squared error, 0..1, at full size, if it has
+    a target."""
 
     picture: np.ndarray
     strokes: StrokeFile
-    brush: Brush
-    error: float
+    error: float | None = None
 
-    def save(self, path: Path) -> None:
-        """Write it in the form that the ending of `path` names: a picture, vectors, a time-lapse or the strokes."""
+    def save(self, path: Path, plot: PlotConfig = PlotConfig(), film_side: int = FILM_SIDE) -> list[str]:  # noqa: B008
+        """Write it in the form that the ending of `path` names: a picture, vectors, a time-lapse, the strokes, or a
+        plotter's way. Returns what the owner of a plotter should know."""
         check_ending(path)
         ending = path.suffix.lower()
         if ending == ".png":
-            save_png(path, self.picture.transpose(1, 2, 0))
+            save_png(path, _pixels(self.picture))
         elif ending == ".svg":
-            save_svg(path, self.strokes)
+            save_svg(path, self.strokes, tips=[tip_of(Brush.from_dict(brush)) for brush in self.strokes.brushes])
         elif ending == ".json":
             self.strokes.save(path)
+        elif ending in (".gcode", ".hpgl"):
+            return save_plot(path, self.strokes, config=plot)
         else:
-            save_video(path, self._film(), FILM_FPS)
+            save_video(path, self._film(film_side), FILM_FPS)
+        return []
 
-    def _film(self) -> Iterator[np.ndarray]:
+    def _film(self, side: int) -> Iterator[np.ndarray]:
         """At most `FILM_FRAMES` frames (h, w, 3) from the blank canvas to the painting, which is held for 1.5 s."""
         _, height, width = self.picture.shape
-        shrink = min(1.0, FILM_SIDE / max(height, width))
+        shrink = min(1.0, side / max(height, width))
         size = max(1, round(height * shrink)), max(1, round(width * shrink))
-        strokes = self.strokes.strokes[0]
-        every = math.ceil(len(strokes) / FILM_FRAMES)
-        moments = replay(strokes, self.brush, self.strokes.background, size, int(self.strokes.seeds[0]))
-        for i, canvas in enumerate(moments):
-            if i % every == 0 or i == len(strokes):
-                yield canvas.transpose(1, 2, 0).copy()
+        count = self.strokes.strokes.shape[1]
+        every = math.ceil(count / FILM_FRAMES)
+        for i, canvas in enumerate(replay(self.strokes, size)):
+            if i % every == 0 or i == count:
+                yield _pixels(canvas)
         for _ in range(round(1.5 * FILM_FPS)):
-            yield canvas.transpose(1, 2, 0).copy()
+            yield _pixels(canvas)
+
+
+def _pixels(canvas: np.ndarray) -> np.ndarray:
+    """A copy of a canvas (1 or 3, H, W) as (H, W, 3)."""
+    return np.repeat(canvas, 3 // len(canvas), 0).transpose(1, 2, 0)
 
 
 def check_ending(path: Path) -> None:
     """Raise GarlError unless `path` ends like a file that a painting can become."""
     if path.suffix.lower() not in ENDINGS:
         raise GarlError(f"{path} ends in {path.suffix or 'nothing'}: use one of {', '.join(ENDINGS)}")
-
-
-def parse_color(text: str) -> tuple[int, int, int]:
-    """Red, green, blue in 0..255 of a colour's name or its #rrggbb."""
-    try:
-        return ImageColor.getrgb(text)[:3]
-    except ValueError:
-        raise GarlError(f"{text!r} is not a colour: give a name as white, or #rrggbb") from None
 
 
 def read_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255)) -> tuple[np.ndarray, int]:
@@ -145,43 +157,52 @@ def paint_picture(
     seed: int = 0,
     progress: PaintProgress = silent,
     seconds: float | None = None,
+    order: str = "as-painted",
+    palette: str | None = None,
     own_colors: bool = False,
 ) -> Painting:
     """Paint `target` (3, H, W) uint8 in at most `count` strokes; the painter sees it small, the engine paints it full.
 
     With `seconds` a painter stops searching after about that time; without, the same seed gives the same painting.
-    Its colours are solved for in the end, but with `own_colors`.
+    The strokes are brought into one of `ORDERS` before their colours are fitted (not with `own_colors`, where the
+    painter's are kept), and those to what `palette` means: a number of colours, or a palette file.
     """
     _, height, width = target.shape
     paper, small = np.array(background, np.uint8), _reduced(target)
+    found = None if palette is None else choose_palette(palette, small.reshape(3, -1).T / 255)
     strokes = painter(small, paper, count, brush, seed, progress, seconds)
     assert strokes.shape[1] == STROKE_SIZE
     assert 1 <= len(strokes) <= count
+    strokes = strokes[ORDERS[order](strokes, brush.spec.stroke.type)]
     strokes = strokes if own_colors else recolor(strokes, small, paper, brush, seed)
-    *_, picture = replay(strokes, brush, background, (height, width), seed)
+    if found is not None:
+        strokes = snap(strokes, small, paper, brush, seed, found)
     file = StrokeFile(
         height=height,
         width=width,
         channels=3,
         background=background,
         brushes=(brush.to_dict(),),
-        render_scale=1,
+        render_scale=1 if is_smooth(brush) else min(FINEST, math.ceil(FINE / min(height, width))),
         strokes=strokes[None],
         seeds=np.array([seed], np.int64),
     )
-    return Painting(picture, file, brush, mean_squared_error(picture, target))
+    *_, picture = replay(file)
+    return Painting(picture, file, mean_squared_error(picture, target))
 
 
-def replay(
-    strokes: np.ndarray, brush: Brush, background: tuple[int, ...], size: tuple[int, int], seed: int
-) -> Iterator[np.ndarray]:
-    """The canvas (3, height, width) uint8 before the first of the strokes (T, 14) and after each: one array, reused."""
-    canvas = np.empty((1, 3, *size), np.uint8)
-    canvas[:] = np.array(background, np.uint8)[:, None, None]
-    prepared, seeds = PreparedBrushes(brush), np.array([seed], np.int64)
+def replay(file: StrokeFile, size: tuple[int, int] | None = None, index: int = 0) -> Iterator[np.ndarray]:
+    """The canvas (C, height, width) uint8 of a painting before its first stroke and after each: one array, reused.
+
+    `size` is that of the file unless it is given. Raises GarlError if a brush of the file will not do.
+    """
+    canvas = np.empty((1, file.channels, *(size or (file.height, file.width))), np.uint8)
+    canvas[:] = np.array(file.background, np.uint8)[:, None, None]
+    prepared = PreparedBrushes(*(Brush.from_dict(brush) for brush in file.brushes))
     yield canvas[0]
-    for i in range(len(strokes)):
-        render_strokes(canvas, strokes[i : i + 1], seeds, i, prepared, threads=1)
+    for i, stroke in enumerate(file.strokes[index]):
+        seeds = file.seeds[index : index + 1]
+        render_strokes(canvas, stroke[None], seeds, i, prepared, file.render_scale, threads=1)
         yield canvas[0]
 
 

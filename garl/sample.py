@@ -18,6 +18,7 @@ from garl.evaluate.judge import load_judge
 from garl.evaluate.pixels import mean_squared_error
 from garl.evaluate.report import Value, evaluate
 from garl.export.picture import grid, save_png
+from garl.export.plotter import save_plot
 from garl.export.strokefile import StrokeFile
 from garl.export.svg import save_svg
 from garl.export.video import save_video, time_lapse
@@ -30,7 +31,7 @@ MOST_FILMED = 64
 """Paintings in a time-lapse."""
 
 
-ENDINGS = (".png", ".npz", ".mp4", ".gif", ".svg", ".json")
+ENDINGS = (".png", ".npz", ".mp4", ".gif", ".svg", ".json", ".gcode", ".hpgl")
 
 
 def check_ending(path: Path) -> None:
@@ -52,8 +53,8 @@ class Paintings:
         """Write them in the form that the ending of `path` names; returns the files written.
 
         .png a grid, each painting behind its target if it has one · .npz `images` uint8 (N, H, W, C), `strokes` float32
-        (N, T, 14), `seeds` int64 (N,) · .mp4 .gif a time-lapse of the first 64 · .svg one file a painting · .json a
-        stroke file.
+        (N, T, 14), `seeds` int64 (N,) · .mp4 .gif a time-lapse of the first 64 · .json a stroke file · .svg .gcode
+        .hpgl one file a painting.
         """
         check_ending(path)
         ending = path.suffix.lower()
@@ -78,7 +79,7 @@ class Paintings:
             numbered = [path.with_stem(f"{path.stem}-{i:0{digits}d}") for i in range(count)]
             paths = [path] if count == 1 else numbered
             for i, each in enumerate(paths):
-                save_svg(each, self.strokes, i)
+                (save_svg if ending == ".svg" else save_plot)(each, self.strokes, i)
             return paths
         return [path]
 

@@ -16,7 +16,9 @@ import torch
 from PIL import Image
 
 from garl import cli
-from garl.brush.spec import library
+from garl.brush.geometry import fully_pressed
+from garl.brush.spec import library, load_brush
+from garl.export.strokefile import StrokeFile
 from garl.runs import load_checkpoint
 from garl.systems.garl import DIGITS, THESIS, Config, load_config
 
@@ -69,6 +71,9 @@ def here(tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
+    line = fully_pressed(np.array([[[0, 0, 1, 1, 1, 1, 0, 0, 0, 0.1, 1]]], np.float32))
+    brush = load_brush("line").to_dict()
+    StrokeFile(20, 30, 3, (255, 255, 255), (brush,), 1, line, np.array([0])).save("strokes.json")
     shutil.copytree(tiny_run, "run")
     names = ("checkpoint.safetensors", "previous.safetensors")
     for name in ("torn", "bare", "damaged", "other"):
@@ -143,6 +148,21 @@ MISTAKES = {
     "paint text.png --out a.png --seconds 0": "--seconds must be above 0, not 0",
     "paint text.png --out a.png --brush hard_rond": "did you mean hard_round?",
     "paint text.png --out a.png --background whitish": "'whitish' is not a colour",
+    "paint text.png --out a.png --min-size 0.5": "at most `control.max_thickness` (0.25), not 0.5",
+    "paint text.png --out a.gcode --page A99": "page 'A99' is unknown",
+    # Replaying
+    "replay nowhere.json --out a.png": "cannot read nowhere.json",
+    "replay text.png --out a.png": "text.png is not a garl-strokes/2 file",
+    "replay strokes.json --out a.bmp": "a.bmp ends in .bmp: use one of .png",
+    "replay strokes.json --out a.png --size 0": "--size and --strokes must be at least 1, not 0 and None",
+    "replay strokes.json --out a.png --size 99999": "give a --size of at most",
+    "replay strokes.json --out a.png --index 1": "no painting 1: choose 0 to 0",
+    "replay strokes.json --out a.png --brush broken.yaml": "broken.yaml is not a brush file in YAML",
+    "replay strokes.json --out a.png --brush triangle": "the strokes are lines, of which no triangle can be made",
+    "replay strokes.json --out a.png --palette text.png": "text.png, line 1: 'not a picture' is not a colour",
+    "replay strokes.json --out a.png --palette nowhere": "cannot read the palette nowhere",
+    "replay strokes.json --out a.hpgl --margin 200": "margin 200 leaves nothing of the page A4",
+    "replay strokes.json --out no/a.gcode": "cannot write no/a.gcode",
     "sample run --out a.png --device gpu": "'gpu' is not a device: use auto, cpu or cuda",
     # Measuring
     "evaluate run --label 77": "has no label 77",
@@ -299,6 +319,7 @@ def test_data_lists_the_sets(garl: Garl, monkeypatch: pytest.MonkeyPatch) -> Non
         ("train digits", "--paint.brush"),
         ("sample", "--out"),
         ("paint", "--strokes"),
+        ("replay", "--pen-width"),
         ("evaluate", "--judge"),
         ("demo", "--minutes"),
         ("brushes", "--size"),
@@ -328,6 +349,32 @@ def test_paint(tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch) -> N
     assert max(green, blue) < 200
     assert garl(*words, "--out", "a.json", "--background", "#102030").code == 0
     assert json.loads(Path("a.json").read_text())["background"] == [16, 32, 48]
+
+
+def test_paint_and_replay(tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    y, x = np.indices((20, 30))
+    Image.fromarray(np.stack([8 * x, 12 * y, 4 * (x + y)], 2).astype(np.uint8)).save("photo.png")
+    Path("mine.txt").write_text("navy\n#ffcc00\ngrey\n")
+    words = "--strokes", 12, "--seconds", 0.3, "--painter", "greedy", "--palette", "mine.txt", "--order", "colour"
+    assert garl("paint", "photo.png", *words, "--max-size", 0.2, "--out", "a.json").code == 0
+    file = StrokeFile.load("a.json")
+    assert {tuple(color) for color in np.rint(file.strokes[0, :, 6:9] * 255)} <= {
+        (0, 0, 128),
+        (255, 204, 0),
+        (128,) * 3,
+    }
+    assert file.strokes[0, :, 9].max() <= np.float32(0.2)
+    result = garl("replay", "a.json", "--out", "b.png", "--size", 90, "--brush", "line", "--strokes", 7)
+    assert result == (0, "b.png\n", "")
+    assert Image.open("b.png").size == (90, 60)
+    result = garl("replay", "a.json", "--out", "b.gcode", "--page", "100x100", "--pen-width", 0.7)
+    assert result.code == 0
+    assert "page 100×100 mm" in result.out
+    assert "M0 ; insert pen 1 of" in Path("b.gcode").read_text()
+    for ending in ("svg", "gif", "hpgl", "json"):
+        assert garl("replay", "a.json", "--out", f"c.{ending}", "--order", "region").code == 0
+        assert Path(f"c.{ending}").stat().st_size > 100
 
 
 def test_help_of_the_program_and_of_train(garl: Garl) -> None:

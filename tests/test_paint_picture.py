@@ -14,8 +14,9 @@ from PIL import Image
 
 from garl.brush.spec import load_brush
 from garl.errors import GarlError
+from garl.export.plotter import PlotConfig
 from garl.export.strokefile import StrokeFile
-from garl.paint_picture import Painting, default, paint_picture, parse_color, read_picture, replay
+from garl.paint_picture import Painting, default, paint_picture, read_picture, replay
 from garl.systems.greedy import GreedyConfig, greedy
 
 
@@ -128,8 +129,31 @@ def test_the_default_painter_suits_the_brush(brush: str, suits: str, monkeypatch
 def test_the_stroke_file_replays_the_picture(painting: Painting, tmp_path: Path) -> None:
     painting.save(tmp_path / "strokes.json")
     file = StrokeFile.load(tmp_path / "strokes.json")
-    *_, again = replay(file.strokes[0], load_brush("splatter"), file.background, (37, 50), int(file.seeds[0]))
+    assert file.render_scale == 4  # splatter is all texture
+    *_, again = replay(file)
     assert np.array_equal(again, painting.picture)
+
+
+@pytest.mark.parametrize(
+    ("brush", "shape", "scale"), [("charcoal", (400, 1), 4), ("ink", (334, 500), 3), ("line", (9, 9), 1)]
+)
+def test_texture_is_drawn_fine(brush: str, shape: tuple[int, int], scale: int) -> None:
+    painting = paint_picture(np.zeros((3, *shape), np.uint8), 1, load_brush(brush), quick)
+    assert painting.strokes.render_scale == scale
+
+
+def test_the_order_is_laid_and_the_palette_kept() -> None:
+    y, x = np.indices((30, 40))
+    target = np.stack([x * 6, y * 8, 255 - x * 6]).astype(np.uint8)
+    brush = load_brush("hard_round")
+    plain, sorted_, locked = (
+        paint_picture(target, 15, brush, quick, seed=1, **more)
+        for more in ({}, {"order": "coarse-to-fine"}, {"palette": "4"})
+    )
+    assert np.array_equal(np.sort(plain.strokes.strokes[0, :, 9])[::-1], sorted_.strokes.strokes[0, :, 9])
+    assert sorted_.error < 1.5 * plain.error  # the colours were fitted to the order
+    assert len(np.unique(locked.strokes.strokes[0, :, 6:9], axis=0)) <= 4
+    assert plain.error < locked.error < 4 * plain.error
 
 
 def test_every_form_shows_the_painting(painting: Painting, tmp_path: Path) -> None:
@@ -146,12 +170,7 @@ def test_every_form_shows_the_painting(painting: Painting, tmp_path: Path) -> No
     painting.save(tmp_path / "a.mp4")
     with av.open(str(tmp_path / "a.mp4")) as film:
         assert sum(1 for _ in film.decode(video=0)) == 7 + 1 + 30
+    assert len(painting.save(tmp_path / "a.gcode", PlotConfig(page="A5"))) > 2
+    assert "page 210 x 148 mm" in (tmp_path / "a.gcode").read_text()
     with pytest.raises(GarlError, match=r"a\.doc"):
         painting.save(tmp_path / "a.doc")
-
-
-def test_colours_have_names() -> None:
-    assert parse_color("#0a141e") == (10, 20, 30)
-    assert parse_color("white") == (255, 255, 255)
-    with pytest.raises(GarlError, match="whitish"):
-        parse_color("whitish")

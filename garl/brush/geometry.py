@@ -1,4 +1,4 @@
-"""The layout of a physical stroke, shared by engine, environment and stroke files.
+"""The layout of a physical stroke, shared by engine, environment, stroke files and what is made of them.
 
 A stroke is float32 (14,), in units that no resolution enters, so that it replays at any size:
 
@@ -30,3 +30,27 @@ def fully_pressed(strokes: np.ndarray) -> np.ndarray:
     """Strokes (…, 11), which end with the opacity, as strokes (…, 14) of the first brush at full pressure."""
     rest = np.broadcast_to(np.array([1, 1, 0], strokes.dtype), (*strokes.shape[:-1], 3))
     return np.concatenate([strokes, rest], -1)
+
+
+def in_color(colors: np.ndarray, channels: int) -> np.ndarray:
+    """Colours (N, …) of which as many channels count, 1 or 3, as (N, 3)."""
+    return np.repeat(colors[:, :channels], 3 // channels, 1)
+
+
+def on_curve(points: np.ndarray, pieces: int) -> np.ndarray:
+    """Control points of a line (2, 2) or of a quadratic Bézier (3, 2) → (pieces + 1, 2) points on it."""
+    t = np.linspace(0, 1, pieces + 1)[:, None]
+    if len(points) == 2:
+        return points[0] + t * (points[1] - points[0])
+    return (1 - t) ** 2 * points[0] + 2 * t * (1 - t) * points[1] + t**2 * points[2]
+
+
+def half_widths(
+    centers: np.ndarray, thickness: float, scales: tuple[float, float], pressures: tuple[float, float]
+) -> np.ndarray:
+    """Half the width (K,) of a stroke at points (K, 2) of its curve, in the unit of `thickness`: dab scales and
+    pressures change with the way from start to end."""
+    lengths = np.concatenate([[0], np.linalg.norm(np.diff(centers, axis=0), axis=1).cumsum()])
+    along = lengths / lengths[-1] if lengths[-1] > 0 else np.linspace(0, 1, len(centers))
+    scale, pressure = (np.interp(along, (0, 1), ends) for ends in (scales, pressures))
+    return thickness / 2 * scale * pressure

@@ -18,22 +18,30 @@ from garl.brush.geometry import (
     POINTS_PER_TYPE,
     START_PRESSURE,
     THICKNESS,
+    half_widths,
+    on_curve,
 )
+from garl.engine.differentiable import Tip
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
 
 SEGMENTS = 16  # of a Bézier that tapers, or a line that tapers and is pressed
 
 
-def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0) -> None:
+def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0, tips: Sequence[Tip] | None = None) -> None:
     """Write painting `index` as SVG, one element per stroke that leaves paint, in units of canvas pixels.
 
-    Texture, jitter and post-processing have no vector form and are left out. Raises GarlError if there is no such
-    painting, a brush lacks its stroke type or dab scales, or the folder cannot be written.
+    Texture, jitter and post-processing have no vector form and are left out. With `tips`, one for each brush, strokes
+    are as wide and as strong as the engine's are in the mean; without, as wide as their dabs, and opaque. Raises
+    GarlError if there is no such painting, a brush lacks its stroke type or dab scales, or the folder cannot be
+    written.
     """
     if not 0 <= index < len(strokefile.strokes):
         raise GarlError(f"no painting {index}: choose 0 to {len(strokefile.strokes) - 1}")
-    shapes = [_brush_shape(brush) for brush in strokefile.brushes]
+    shapes = [brush_shape(brush) for brush in strokefile.brushes]
+    inked = (
+        [(2 * tip.radius / np.mean(s), tip.strength) for tip, (_, s) in zip(tips, shapes, strict=True)] if tips else []
+    )
     height, width = strokefile.height, strokefile.width
     strokes = strokefile.strokes[index].astype(np.float64)  # the sums below shall not round to float32
     root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
@@ -42,18 +50,19 @@ def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0) -> None:
     ET.SubElement(root, "rect", width=str(width), height=str(height), fill=_rgb(ground))
     for stroke in strokes[strokes[:, OPACITY] > 0]:
         kind, scales = shapes[int(stroke[BRUSH])]
+        breadth, strength = inked[int(stroke[BRUSH])] if tips else (1.0, 1.0)
         points = stroke[POINTS].reshape(3, 2)[: POINTS_PER_TYPE[kind]] * (width, height)
         pressures = stroke[START_PRESSURE], stroke[END_PRESSURE]
-        tag, attributes = _shape(kind, points, stroke[THICKNESS] * min(width, height), scales, pressures)
+        tag, attributes = _shape(kind, points, breadth * stroke[THICKNESS] * min(width, height), scales, pressures)
         color = _rgb(stroke[COLOR][: strokefile.channels])
         paint = {"stroke": color, "fill": "none"} if "stroke-width" in attributes else {"fill": color}
-        ET.SubElement(root, tag, attributes | paint | {"opacity": _number(stroke[OPACITY])})
+        ET.SubElement(root, tag, attributes | paint | {"opacity": _number(strength * stroke[OPACITY])})
     ET.indent(root)
     with replacing(path) as temporary:
         ET.ElementTree(root).write(temporary, "utf-8", xml_declaration=True)
 
 
-def _brush_shape(brush: dict) -> tuple[str, tuple[float, float]]:
+def brush_shape(brush: dict) -> tuple[str, tuple[float, float]]:
     """The stroke type, and the scales of the dab at the stroke's start and end."""
     try:
         kind, scales = brush["stroke"]["type"], (float(brush["dab"]["start_scale"]), float(brush["dab"]["end_scale"]))
@@ -81,19 +90,8 @@ def _shape(
     if not tapered and not pressed:
         curve = f"M{_pairs(points[:1])} {'Q' if kind == 'bezier' else 'L'}{_pairs(points[1:])}"
         return "path", {"d": curve, "stroke-width": _number(thickness * start), "stroke-linecap": "round"}
-    centers = _sample(points) if kind == "bezier" or (tapered and pressed) else points
-    lengths = np.concatenate([[0], np.linalg.norm(np.diff(centers, axis=0), axis=1).cumsum()])
-    along = lengths / lengths[-1] if lengths[-1] > 0 else np.linspace(0, 1, len(centers))
-    scale, pressure = (np.interp(along, (0, 1), ends) for ends in (scales, pressures))
-    return "path", {"d": _outline(centers, thickness / 2 * scale * pressure)}
-
-
-def _sample(points: np.ndarray) -> np.ndarray:
-    """Control points of a line (2, 2) or of a quadratic Bézier (3, 2) → (SEGMENTS + 1, 2) points on it."""
-    t = np.linspace(0, 1, SEGMENTS + 1)[:, None]
-    if len(points) == 2:
-        return points[0] + t * (points[1] - points[0])
-    return (1 - t) ** 2 * points[0] + 2 * t * (1 - t) * points[1] + t**2 * points[2]
+    centers = on_curve(points, SEGMENTS) if kind == "bezier" or (tapered and pressed) else points
+    return "path", {"d": _outline(centers, half_widths(centers, thickness, scales, pressures))}
 
 
 def _outline(centers: np.ndarray, radii: np.ndarray) -> str:

@@ -40,9 +40,13 @@ from garl.brush.spec import Brush
 from garl.engine import differentiable
 from garl.engine.differentiable import Tip, tip_of
 from garl.engine.paint import render_strokes
+from garl.palette import nearest
 from garl.progress import PaintProgress, silent
 from garl.settings import Settings
 from garl.systems.greedy import box, untinted
+
+SNAP_SWEEPS = 10
+"""Times at most that `snap` chooses every stroke's colour anew."""
 
 
 class RefineConfig(Settings):
@@ -227,6 +231,23 @@ def recolor(strokes: np.ndarray, target: np.ndarray, background: np.ndarray, bru
     return np.concatenate([strokes[:, POINTS], new, strokes[:, THICKNESS:]], 1)
 
 
+def snap(
+    strokes: np.ndarray, target: np.ndarray, background: np.ndarray, brush: Brush, seed: int, palette: np.ndarray
+) -> np.ndarray:
+    """The strokes (T, 14) in colours of the palette (K, 3), 0..1: each takes the nearest in Oklab, and then, one after
+    the other, the one that brings the engine's own canvas nearest to the target, until none changes."""
+    picture, paper = (np.ascontiguousarray(t.numpy()) for t in as_tensors(target, background))
+    boxes, cover = masks(strokes, *picture.shape[1:], brush, seed)
+    colors = palette[nearest(strokes[:, COLOR], palette)].astype(np.float32)
+    canvas = paper.copy()
+    lay(colors, boxes, cover, canvas)
+    residual = picture - canvas
+    for _ in range(SNAP_SWEEPS):
+        if not choose(colors, palette.astype(np.float32), boxes, cover, residual):
+            break
+    return np.concatenate([strokes[:, POINTS], colors, strokes[:, THICKNESS:]], 1)
+
+
 def masks(strokes: np.ndarray, height: int, width: int, brush: Brush, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """What the engine covers with each of the strokes (T, 14): boxes (T, 5) int64 of left, top, right, bottom and the
     pixels of all boxes before, and the alphas (N,) float32 in them, 0..1, opacity included."""
@@ -269,3 +290,38 @@ def gather(slope, boxes, cover):
                     slope[channel, y, x] *= np.float32(1.0) - cover[k]
                 k += 1
     return gathered
+
+
+@njit(cache=True, nogil=True)
+def choose(colors, palette, boxes, cover, residual):
+    """Give each of the colours (T, 3), from the last to the first, that of `palette` (K, 3) with which the squared
+    residual (3, H, W), target less canvas, is least; returns how many changed. In place.
+
+    A stroke whose weight in the final canvas is w, its alpha through all later ones, has its best colour at
+    colour + Σ w · residual / Σ w², and the error grows with the square of the distance from there.
+    """
+    through = np.ones(residual.shape[1:], np.float32)
+    changed = 0
+    for i in range(len(colors) - 1, -1, -1):
+        left, top, right, bottom, start = boxes[i]
+        pull, squares, k = np.zeros(3), 1e-9, start
+        for y in range(top, bottom):
+            for x in range(left, right):
+                weight = through[y, x] * cover[k]
+                squares += weight * weight
+                for channel in range(3):
+                    pull[channel] += weight * residual[channel, y, x]
+                k += 1
+        best = np.argmin(((colors[i] + pull / squares - palette) ** 2).sum(1))
+        change = palette[best] - colors[i]
+        colors[i] = palette[best]
+        moved, k = (change != 0).any(), start
+        changed += int(moved)
+        for y in range(top, bottom):
+            for x in range(left, right):
+                if moved:
+                    for channel in range(3):
+                        residual[channel, y, x] -= through[y, x] * cover[k] * change[channel]
+                through[y, x] *= np.float32(1.0) - cover[k]
+                k += 1
+    return changed

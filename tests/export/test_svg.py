@@ -1,14 +1,19 @@
+import io
 import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from garl.brush.geometry import BRUSH, END_PRESSURE, OPACITY, START_PRESSURE, fully_pressed
+from garl.brush.geometry import BRUSH, END_PRESSURE, OPACITY, START_PRESSURE, THICKNESS, fully_pressed
+from garl.brush.spec import load_brush
+from garl.engine.differentiable import Tip
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
 from garl.export.svg import SEGMENTS, save_svg
+from garl.replay import replay
 
 STROKES = fully_pressed(
     np.array(
@@ -59,6 +64,14 @@ def test_a_bezier(tmp_path):
         "fill": "none",
         "opacity": "0.25",
     }
+
+
+def test_strokes_are_as_wide_and_strong_as_the_engines(tmp_path):
+    tip = Tip(np.eye(3, dtype=np.float32), False, radius=0.3, edge=0.1, strength=0.5)
+    save_svg(tmp_path / "painting.svg", painting(start=1, end=0.5), tips=[tip])
+    text = (tmp_path / "painting.svg").read_text()
+    assert f"A{2 * 0.4:g}," in text  # its end: half of 0.2 × 20 × 0.5, times 0.3 / (0.75 / 2)
+    assert 'opacity="0.125"' in text
 
 
 def test_a_line_and_another_painting(tmp_path):
@@ -162,6 +175,22 @@ def test_each_stroke_has_its_own_brush_and_a_lifted_pen_none(tmp_path):
     root, _ = write(tmp_path, replace(painting(), brushes=(wide, narrow), strokes=strokes, seeds=np.array([3])))
     assert [child.attrib["stroke-width"] for child in root[2:]] == ["4", "2"]
     assert [child.attrib["d"] for child in root[2:]] == ["M4,4 Q20,18 30,8", "M4,4 L20,18"]
+
+
+@pytest.mark.parametrize(("brush", "most"), [("hard_round", 1.0), ("line", 0.8), ("triangle", 0.5), ("ink", 1.2)])
+def test_a_drawing_program_shows_what_the_engine_paints(tmp_path, brush, most):
+    resvg = pytest.importorskip("resvg_py")
+    rows = np.random.default_rng(6).uniform(0, 1, (1, 12, 14)).astype(np.float32)
+    rows[..., THICKNESS] = rows[..., THICKNESS] * 0.2 + 0.02
+    rows[..., BRUSH] = 0
+    file = StrokeFile(96, 128, 3, (250, 200, 150), (load_brush(brush).to_dict(),), 1, rows, np.array([0]))
+    painting = replay(file)
+    painting.save(tmp_path / "a.svg")
+    png = bytes(resvg.svg_to_bytes(svg_string=(tmp_path / "a.svg").read_text(), width=512, height=384))
+    drawn = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).reshape(96, 4, 128, 4, 3).mean((1, 3))
+    off = np.abs(drawn - painting.picture.transpose(1, 2, 0))
+    assert off.mean() < most
+    assert painting.picture.std() > 20
 
 
 def test_mistakes(tmp_path):

@@ -36,6 +36,7 @@ from garl.data import cache_dir, load
 from garl.errors import GarlError
 from garl.evaluate.judge import Judge, load_judge
 from garl.export.strokefile import StrokeFile
+from garl.palette import load_palette
 from garl.policy.features import PolicyConfig
 from garl.runs import load_checkpoint, save_checkpoint
 from garl.systems.garl import DIGITS, Agent, Config, load_agent, load_config, make_env, make_policy
@@ -379,6 +380,20 @@ def scratch() -> Path:
     return folder
 
 
+# Palettes.
+
+
+def palette_seeds() -> list[Files]:
+    return [{"mine": b"#ff8000\nnavy\n\n#000\n"}, {"mine": b"GIMP Palette\nName: mine\n#\n255 128 0\tOrange\n0 0 9\n"}]
+
+
+def read_palette(folder: Path) -> None:
+    palette = load_palette(folder / "mine")
+    assert 1 <= len(palette) <= 256
+    assert palette.shape[1:] == (3,)
+    assert ((palette >= 0) & (palette <= 1)).all()
+
+
 READERS = {
     "brush": Reader(brush_seeds, read_brush, {".yaml": in_yaml, ".png": in_png}),
     "stored brush": Reader(stored_brush_seeds, read_stored_brush, {".json": in_json}),
@@ -392,5 +407,6 @@ READERS = {
     "checkpoint": Reader(checkpoint_seeds, read_checkpoint, {".safetensors": in_safetensors}),
     "config": Reader(config_seeds, read_config, {".json": in_json}),
     "agent": Reader(agent_seeds, read_agent, {".json": in_json, ".safetensors": in_safetensors}),
+    "palette": Reader(palette_seeds, read_palette, {}),
     "judge": Reader(judge_seeds, read_judge, {".safetensors": in_safetensors}),
 }

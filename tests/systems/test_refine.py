@@ -8,10 +8,11 @@ import torch
 
 from garl.brush.geometry import fully_pressed
 from garl.brush.spec import load_brush
+from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.evaluate.pixels import mean_squared_error
-from garl.paint_picture import replay
+from garl.palette import nearest
 from garl.systems.greedy import GreedyConfig, greedy
-from garl.systems.refine import RefineConfig, gather, lay, masks, propose, recolor, refine
+from garl.systems.refine import RefineConfig, gather, lay, masks, propose, recolor, refine, snap
 
 PAPER = np.array([255, 240, 200], np.uint8)
 QUICK = RefineConfig(stages=3, steps=15, last_steps=60)
@@ -27,8 +28,11 @@ def picture(height: int = 30, width: int = 44) -> np.ndarray:
 
 
 def painted(strokes: np.ndarray, brush: str, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    *_, canvas = replay(strokes, load_brush(brush), tuple(PAPER), shape, seed)
-    return canvas
+    canvas = np.empty((1, 3, *shape), np.uint8)
+    canvas[:] = PAPER[:, None, None]
+    for i, stroke in enumerate(strokes):
+        render_strokes(canvas, stroke[None], np.array([seed]), i, PreparedBrushes(load_brush(brush)))
+    return canvas[0]
 
 
 def test_it_beats_greedy_search_at_equal_strokes() -> None:
@@ -107,3 +111,29 @@ def test_lost_colours_are_found_again() -> None:
     found = recolor(lost, target, PAPER, brush, 0)
     assert mean_squared_error(painted(found, "hard_round", (30, 44)), target) < 2e-5
     assert np.array_equal(found[:, [0, 1, 2, 3, 4, 5, 9, 10]], strokes[:, [0, 1, 2, 3, 4, 5, 9, 10]])
+
+
+def test_snapped_colours_are_of_the_palette_and_none_alone_could_be_better() -> None:
+    brush, rng = load_brush("hard_round"), np.random.default_rng(3)
+    strokes = fully_pressed(np.clip(rng.random((9, 11), np.float32), 0.1, 0.9))
+    strokes[:, 9] = 0.3
+    palette = np.array([[0.1, 0.2, 0.3], [0.9, 0.5, 0.1], [0.3, 0.8, 0.6], [0.95, 0.95, 0.9]], np.float32)
+    snapped = snap(strokes, picture(), PAPER, brush, 0, palette)
+    assert np.array_equal(np.delete(snapped, [6, 7, 8], 1), np.delete(strokes, [6, 7, 8], 1))
+    boxes, cover = masks(strokes, 30, 44, brush, 0)
+
+    def error(colors: np.ndarray) -> float:
+        canvas = np.empty((3, 30, 44), np.float32)
+        canvas[:] = PAPER[:, None, None] / 255
+        lay(colors, boxes, cover, canvas)
+        return float(np.square(canvas - picture().astype(np.float32) / 255).sum())
+
+    colors = snapped[:, 6:9].copy()
+    found = error(colors)
+    assert all((color == palette).all(1).any() for color in colors)
+    assert found < error(palette[nearest(strokes[:, 6:9], palette)])
+    for i in range(9):
+        for other in palette:
+            changed = colors.copy()
+            changed[i] = other
+            assert error(changed) >= found * (1 - 1e-5)
