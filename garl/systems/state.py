@@ -77,8 +77,7 @@ class State:
 
     def meta(self) -> dict[str, Any]:
         """Everything else."""
-        counters: dict[str, Any] = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
-        counters["standings"] = [agent.standing for agent in self.agents]
+        counters = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
         return counters | {"env": self.env.np_random.bit_generator.state} | self.constants
 
     def restore(self, checkpoint: Checkpoint, folder: Path) -> None:
@@ -108,9 +107,6 @@ class State:
         if device.type == "cuda" and "dropout_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["dropout_cuda"], device)
         self.env.np_random.bit_generator.state = meta["env"]
-        standings = meta.get("standings", [agent.standing for agent in self.agents])  # older runs had one agent
-        for agent, standing in zip(self.agents, standings, strict=True):
-            agent.standing = float(standing)
         self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
         self.roll_backs = int(meta["roll_backs"])
 

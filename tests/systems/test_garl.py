@@ -112,7 +112,12 @@ def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
     tiny_config: Config, tiny_run: Path, stateful_run: Path, tmp_path: Path
 ) -> None:
     train(
-        changed(tiny_config, learner="a2c", population={"agents": 2}, adversary={"r1": 0.1, "stay_close": 0.1}),
+        changed(
+            tiny_config,
+            learner="a2c",
+            population={"agents": 2, "rescue_every": 2},
+            adversary={"r1": 0.1, "stay_close": 0.1},
+        ),
         tmp_path,
     )
     runs = (tiny_run, stateful_run, tmp_path)
