@@ -60,12 +60,13 @@ from garl.systems.population import (
     PopulationConfig,
     Turn,
     compare,
-    follow,
+    distances,
     in_turn,
     named,
     prefix,
     rescue,
     sample_fakes,
+    shrunk,
 )
 from garl.systems.state import SizeLimit, State, not_finite, restore_module, size, under
 from garl.track import (
@@ -378,12 +379,12 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     judge = load_judge()
     some = min(2048, 2 * len(images)), torch.Generator().manual_seed(0)
     examples, example_class = images.labelled_batch(*some) if classes else (images.batch(*some), None)
-    real_features, real_pixels = judge.features(examples), read(pixels(examples))
+    real_features, real_shrunk, real_pixels = judge.features(examples), shrunk(examples), read(pixels(examples))
     identity = hashlib.sha256(examples.numpy().data).hexdigest()
     precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     painted = canvases_of(config.envs, config.strokes, config.adversary.intermediate)
     weighted = config.adversary.intermediate == "weighted"
-    count = config.population.agents
+    count, rescue_every = config.population.agents, config.population.rescue_every
     updates = config.adversary.updates or math.ceil(count * painted / config.adversary.batch_size)
     if config.reward.source != "adversary":
         updates = 0  # a fixed score has nothing to learn
@@ -504,10 +505,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 run.start_after(state.cycle)
                 state.seconds = time.monotonic() - started  # the clock does not go back
                 continue
-            if count > 1:
-                follow(agents, record)
-                if config.population.rescue_every and state.cycle % config.population.rescue_every == 0:
-                    rescue(agents)
+            if count > 1 and rescue_every and state.cycle % rescue_every == 0:
+                distance = distances(torch.cat(list(recent)).cpu(), real_shrunk, count)
+                rescue(agents, distance)
+                record |= {f"agent/{i}/distance": figure for i, figure in enumerate(distance)}
             targets.learn(turns[-1].score[-1])
             env.strokes = grown(strokes, config.strokes, record["d/painted"], config.curriculum.threshold)
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from garl.advantage import RewardScale
 from garl.adversary.memory import FakeMemory, Fakes
+from garl.evaluate.frechet import frechet_distance
 from garl.learners.shared import Weights
 from garl.policy.actor_critic import ActorCritic
 from garl.settings import Settings
@@ -28,17 +30,15 @@ class PopulationConfig(Settings):
 
     agents: int = Field(1, ge=1, le=64)
     """Policies that learn side by side, each with `envs` canvases and all of its own but the adversary."""
-    rescue_every: int = Field(10, ge=0)
-    """Cycles between two looks at whether the last agent has fallen behind the first: then it becomes a copy of that;
+    rescue_every: int = Field(20, ge=0)
+    """Cycles between two looks at whether the worst agent has fallen behind the best: then it becomes a copy of that;
     0: never."""
 
 
 T = TypeVar("T")
 
-APART = 0.5
-"""The last agent has fallen behind if its standing is lower than the first's by more than this."""
-DECAY = 0.9
-"""Of what a cycle weighs in an agent's standing, in each that follows: the scores of a single one oscillate."""
+BEHIND = 1.1
+"""The worst agent has fallen behind if its distance to the data is more than this many times the best's."""
 
 
 @dataclass
@@ -52,7 +52,6 @@ class Member:
     average: AveragedModel
     memory: FakeMemory
     prefix: str = ""
-    standing: float = 0.5  # the running mean of its share, see `compare`
 
     def modules(self) -> dict[str, nn.Module]:
         """What has parameters or buffers, by name."""
@@ -108,20 +107,28 @@ def compare(turns: Sequence[Turn]) -> dict[str, Tensor]:
     return figures
 
 
-def follow(agents: Sequence[Member], record: dict[str, float]) -> None:
-    """Let each agent's standing follow its share in a cycle's record, and be recorded, too."""
-    for i, agent in enumerate(agents):
-        agent.standing = DECAY * agent.standing + (1 - DECAY) * record[f"agent/{i}/share"]
-        record[f"agent/{i}/standing"] = agent.standing
+def distances(paintings: Tensor, real: np.ndarray, agents: int) -> list[float]:
+    """How far each agent's paintings, (N, C, H, W) uint8 in turn, are from real pictures, given as `shrunk` has them.
+
+    Not what the discriminator says of them: an agent that fools it is not a good one, and should not be copied.
+    """
+    features = shrunk(paintings)
+    return [frechet_distance(features[i::agents], real) for i in range(agents)]
 
 
-def rescue(agents: Sequence[Member]) -> None:
-    """Let the agent that stands worst, if it has fallen behind, go on as a copy of the best: the exploit step of
-    population-based training (Jaderberg et al. 2017 §3.1). Its own paintings stay in the discriminator's memory."""
-    worst, *_, best = sorted(agents, key=lambda agent: agent.standing)
-    if best.standing - worst.standing <= APART:
+def shrunk(images: Tensor) -> np.ndarray:
+    """Images (N, C, H, W) uint8 as 8 × 8 pixels, (N, C · 64) in 0..1: features that need no labels."""
+    return nn.functional.adaptive_avg_pool2d(images.float() / 255, 8).flatten(1).numpy()
+
+
+def rescue(agents: Sequence[Member], distance: Sequence[float]) -> None:
+    """Let the agent at the largest distance from the data, if it has fallen behind, go on as a copy of that at the
+    smallest: the exploit step of population-based training (Jaderberg et al. 2017 §3.1). Its own paintings stay in the
+    discriminator's memory."""
+    ranked = np.argsort(distance)
+    best, worst = agents[ranked[0]], agents[ranked[-1]]
+    if max(distance) <= BEHIND * min(distance):
         return
     for own, other in zip(worst.modules().values(), best.modules().values(), strict=True):
         own.load_state_dict(other.state_dict())
     worst.optimizer.load_state_dict(copy.deepcopy(best.optimizer.state_dict()))
-    worst.standing = best.standing

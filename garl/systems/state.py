@@ -83,9 +83,8 @@ class State:
 
     def meta(self) -> dict[str, Any]:
         """Everything else."""
-        counters: dict[str, Any] = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
+        counters = {"cycle": self.cycle, "seconds": self.seconds, "roll_backs": self.roll_backs}
         counters |= {"steps": self.steps, "strokes": self.env.strokes}
-        counters["standings"] = [agent.standing for agent in self.agents]
         return counters | {"env": self.env.np_random.bit_generator.state} | self.constants
 
     def restore(self, checkpoint: Checkpoint, folder: Path) -> None:
@@ -115,9 +114,6 @@ class State:
         if device.type == "cuda" and "dropout_cuda" in tensors:
             torch.cuda.set_rng_state(tensors["dropout_cuda"], device)
         self.env.np_random.bit_generator.state = meta["env"]
-        standings = meta.get("standings", [agent.standing for agent in self.agents])  # older runs had one agent
-        for agent, standing in zip(self.agents, standings, strict=True):
-            agent.standing = float(standing)
         self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
         self.roll_backs = int(meta["roll_backs"])
         # Older versions painted as many strokes always.

@@ -113,7 +113,8 @@ def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
 ) -> None:
     for condition, folder in (("none", "population"), ("picture", "pairs")):
         options = {"condition": condition, "adversary": {"r1": 0.1, "stay_close": 0.1}}
-        train(changed(tiny_config, learner="a2c", population={"agents": 2}, **options), tmp_path / folder)
+        options["population"] = {"agents": 2, "rescue_every": 2}
+        train(changed(tiny_config, learner="a2c", **options), tmp_path / folder)
     runs = (tiny_run, stateful_run, tmp_path / "population", tmp_path / "pairs")
     records = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
     written = set().union(*records)

@@ -18,7 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from garl.data.images import Images
 from garl.systems import garl as system
-from garl.systems import population
 from garl.systems.garl import Config, train
 
 READS = {"item", "tolist", "cpu", "__bool__", "__int__", "__float__", "__index__", "__contains__"}
@@ -130,7 +129,7 @@ PAINTBOT = {
         ADVERSARY,
         {"adversary": {"intermediate": "mixed", "updates": 1}},
         {"adversary": {"intermediate": "weighted", "updates": 1}},
-        ADAPTING | {"steps": 192, "population": {"agents": 3, "rescue_every": 2}},
+        ADAPTING | {"steps": 192, "population": {"agents": 3, "rescue_every": 100}},
         PAIRS,
         PAINTBOT,
     ],
@@ -176,7 +175,6 @@ def test_a_cycle_waits_once(
     monkeypatch.setattr(system, "collect", begin)
     monkeypatch.setattr(Images, "_draw", pictures)
     monkeypatch.setattr(system.Progress, "show", end)
-    monkeypatch.setattr(population, "APART", -1.0)  # someone is rescued whenever it is looked at
     train(tiny_config.changed({"picture_every": 100, "checkpoint_every": 100} | changes), tmp_path)
     assert len(cycles) == 4
     for seen in cycles[1:]:  # after the first one a picture is made

@@ -23,7 +23,7 @@ from garl.sample import measure, measure_population, paint, paint_in_turn
 from garl.systems import garl as system
 from garl.systems import population
 from garl.systems.garl import Config, load_agent, load_agents, make_env, make_policy, train
-from garl.systems.population import APART, Member, Turn, compare, follow, in_turn, rescue, sample_fakes
+from garl.systems.population import BEHIND, Member, Turn, compare, distances, in_turn, rescue, sample_fakes, shrunk
 from garl.types import Rollout
 
 AGENTS = 3
@@ -91,7 +91,6 @@ def test_a_checkpoint_from_before_there_were_populations(tiny_config: Config, ti
     del settings["config"]["population"]
     (tmp_path / "config.json").write_text(json.dumps(settings))
     tensors, meta = load_checkpoint(tiny_run)
-    del meta["standings"]
     save_checkpoint(tmp_path, tensors, meta)
     old, new = load_agent(tmp_path, "cpu"), load_agent(tiny_run, "cpu")
     assert (paint(old, 3).final == paint(new, 3).final).all()
@@ -124,6 +123,7 @@ def test_the_records_of_each_agent(run: Path) -> None:
             assert np.mean(values) == pytest.approx(record[whole[kind]], rel=1e-4, abs=1e-5)
         assert np.mean([record[f"agent/{i}/share"] for i in range(AGENTS)]) == pytest.approx(0.5)
         assert record["step/agent_2.policy.extractor"] > 0
+    assert ["agent/1/distance" in record for record in records(run)] == [False, True, False, True]
     closer = [sorted(i for i in range(AGENTS) if f"agent/{i}/frechet" in record) for record in records(run)]
     assert closer == [[0, 1, 2], [0, 1, 2], [], [0, 1, 2]]
 
@@ -252,16 +252,13 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 
 def test_the_last_becomes_a_copy_of_the_first_and_then_goes_its_own_way(config: Config) -> None:
     agents = members(config)
-    for agent, standing in zip(agents, (0.5, 0.8 - APART - 0.01, 0.8), strict=True):
-        agent.standing = standing
     before = [learned(agent) for agent in agents]
     assert not any(same(before[i], before[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-    rescue(agents)
+    rescue(agents, [5.0, 4.01 * BEHIND + 1.0, 4.0])
     now = [learned(agent) for agent in agents]
     assert same(now[0], before[0])
     assert same(now[2], before[2])
     assert same(now[1], before[2])
-    assert [agent.standing for agent in agents] == [0.5, 0.8, 0.8]
     agents[1].optimizer.step()  # shares no tensor with the one that it came from
     agents[1].weights.kl += 1
     assert same(learned(agents[2]), before[2])
@@ -270,34 +267,39 @@ def test_the_last_becomes_a_copy_of_the_first_and_then_goes_its_own_way(config: 
 
 def test_agents_that_keep_up_are_left_alone(config: Config) -> None:
     agents = members(config)
-    for agent, standing in zip(agents, (0.91 - APART, 0.9, 0.5), strict=True):
-        agent.standing = standing
     before = [learned(agent) for agent in agents]
-    rescue(agents)
+    rescue(agents, [1.0, 0.99 * BEHIND, 1.01])
     assert all(same(learned(agent), own) for agent, own in zip(agents, before, strict=True))
 
 
-def test_the_standing_is_a_running_mean(config: Config) -> None:
-    agents = members(config)[:2]
-    for share in (1.0, 0.0):
-        record = {"agent/0/share": share, "agent/1/share": 0.5}
-        follow(agents, record)
-    assert [record["agent/0/standing"], record["agent/1/standing"]] == [agent.standing for agent in agents]
-    assert agents[0].standing == pytest.approx((0.5 * 0.9 + 1.0 * 0.1) * 0.9)
-    assert agents[1].standing == pytest.approx(0.5)
+def test_distances_of_each_agent_by_hand() -> None:
+    """Two canvases of one colour each: a distance of 64 pixels' means, and of the spread over canvases."""
+    grey = torch.tensor([0, 51, 51, 153], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 16, 24)  # 0 and 0.2
+    real = shrunk(torch.tensor([0, 51], dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 16, 24))
+    assert real.shape == (2, 64)
+    # The first agent's are 0 and 0.2, as the real ones; the second's 0.2 and 0.6: mean 0.4, and twice the spread.
+    spread = (0.2 / 2) ** 2 * 2
+    expected = [0.0, 64 * ((0.4 - 0.1) ** 2 + spread)]
+    assert distances(grey, real, 2) == pytest.approx(expected, abs=1e-5)
+
+
+def test_pixels_are_shrunk_by_their_mean() -> None:
+    images = torch.randint(0, 256, (3, 2, 16, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    features = shrunk(images)
+    assert features.shape == (3, 2 * 64)
+    assert features[2, 64 + 8 * 5 + 1] == pytest.approx(images[2, 1, 10:12, 3:6].float().mean().item() / 255)
 
 
 @pytest.mark.parametrize(("every", "pairs"), [(4, 1), (0, 0)])
 def test_rescues_come_every_so_many_cycles(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, pairs: int
 ) -> None:
-    monkeypatch.setattr(population, "APART", -1.0)  # someone is always behind
+    monkeypatch.setattr(population, "BEHIND", 0.0)  # someone is always behind
     train(config.changed({"population.rescue_every": every}), tmp_path)
-    tensors, meta = load_checkpoint(tmp_path)  # of the fourth cycle, the last
+    tensors, _ = load_checkpoint(tmp_path)  # of the fourth cycle, the last
     weights = [tensors[f"{prefix}average.module.extractor.out.weight"] for prefix in ("", "agent_1.", "agent_2.")]
     alike = [torch.equal(weights[i], weights[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     assert sum(alike) == pairs
-    assert len(set(meta["standings"])) == AGENTS - pairs
 
 
 # Resuming, and what goes wrong.
@@ -306,15 +308,13 @@ def test_rescues_come_every_so_many_cycles(
 def test_a_resumed_population_is_the_one_that_never_stopped(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(population, "APART", -1.0)
+    monkeypatch.setattr(population, "BEHIND", 0.0)
     config = config.changed({"anneal": False, "checkpoint_every": 1, "episodes": 120, "population.rescue_every": 4})
     train(config, tmp_path / "whole")
     for episodes in (72, 96, 120):  # before a rescue, and just after one
         train(config.changed({"episodes": episodes}), tmp_path / "parts", resume=episodes > 72)
     assert differing(tmp_path / "parts", tmp_path / "whole") == []
     assert records(tmp_path / "parts") == records(tmp_path / "whole")
-    (_, ours), (_, theirs) = load_checkpoint(tmp_path / "parts"), load_checkpoint(tmp_path / "whole")
-    assert ours["standings"] == theirs["standings"]
     for name in ("samples-0000004.png", "mean-0000004.png"):
         parts, whole = (tmp_path / folder / "pictures" / name for folder in ("parts", "whole"))
         assert parts.read_bytes() == whole.read_bytes()
