@@ -338,7 +338,7 @@ def test_paint(tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     frames = [Image.new("RGB", (30, 20), color) for color in ("red", "blue")]
     frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
-    words = "paint", "moving.gif", "--strokes", 5, "--seconds", 0.2, "--brush", "marker"
+    words = "paint", "moving.gif", "--strokes", 5, "--brush", "marker"
     result = garl(*words, "--painter", "greedy", "--out", "a.png")
     assert result.code == 0
     assert result.out.startswith("a.png: ")
@@ -347,7 +347,7 @@ def test_paint(tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch) -> N
     red, green, blue = np.asarray(Image.open("a.png")).reshape(-1, 3).mean(0)
     assert red > 200
     assert max(green, blue) < 200
-    assert garl(*words, "--out", "a.json", "--background", "#102030").code == 0
+    assert garl(*words, "--seconds", 0.2, "--out", "a.json", "--background", "#102030").code == 0
     assert json.loads(Path("a.json").read_text())["background"] == [16, 32, 48]
 
 
@@ -356,7 +356,7 @@ def test_paint_and_replay(tmp_path: Path, garl: Garl, monkeypatch: pytest.Monkey
     y, x = np.indices((20, 30))
     Image.fromarray(np.stack([8 * x, 12 * y, 4 * (x + y)], 2).astype(np.uint8)).save("photo.png")
     Path("mine.txt").write_text("navy\n#ffcc00\ngrey\n")
-    words = "--strokes", 12, "--seconds", 0.3, "--painter", "greedy", "--palette", "mine.txt", "--order", "colour"
+    words = "--strokes", 12, "--painter", "greedy", "--palette", "mine.txt", "--order", "colour"
     assert garl("paint", "photo.png", *words, "--max-size", 0.2, "--out", "a.json").code == 0
     file = StrokeFile.load("a.json")
     assert {tuple(color) for color in np.rint(file.strokes[0, :, 6:9] * 255)} <= {
