@@ -119,7 +119,7 @@ def test_the_records_of_each_agent(run: Path) -> None:
         each = {kind: [record[f"agent/{i}/{kind}"] for i in range(AGENTS)] for kind in ("score", "reward", "entropy")}
         whole = {"score": "d/painted", "reward": "reward/mean", "entropy": "entropy/mean"}
         for kind, values in each.items():
-            assert len(set(values)) == AGENTS
+            assert len(set(values)) == AGENTS or kind == "reward"  # whose mean is 0, as it is adjusted
             assert np.mean(values) == pytest.approx(record[whole[kind]], rel=1e-4, abs=1e-5)
         assert np.mean([record[f"agent/{i}/share"] for i in range(AGENTS)]) == pytest.approx(0.5)
         assert record["step/agent_2.policy.extractor"] > 0
