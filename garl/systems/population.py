@@ -26,7 +26,7 @@ from garl.types import Rollout
 
 
 class PopulationConfig(Settings):
-    """How many agents learn, and what is done for one that falls behind. The defaults are the thesis's."""
+    """How many agents learn, and what is done for one that falls behind. The thesis's default is one agent."""
 
     agents: int = Field(1, ge=1, le=64)
     """Policies that learn side by side, each with `envs` canvases and all of its own but the adversary."""

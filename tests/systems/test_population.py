@@ -31,13 +31,13 @@ AGENTS = 3
 
 @pytest.fixture(scope="module")
 def config(tiny_config: Config) -> Config:
-    """Three agents with all that an agent has of its own, four cycles, and a look at who is behind every second."""
+    """Three agents with all that an agent has of its own, four cycles, and a look at who is behind after the third."""
     changes = {
         "steps": None,
         "episodes": 96,
         "average": 0.5,
         "anneal": True,
-        "population": {"agents": AGENTS, "rescue_every": 2},
+        "population": {"agents": AGENTS, "rescue_every": 3},
         "ppo.optimizer": "adam",
         "ppo.penalty": "kl",
         "advantage.normalize": "return",
@@ -108,7 +108,7 @@ def test_the_parts_of_a_run(config: Config, run: Path) -> None:
         names = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
         assert own <= {name.split(".")[0] for name in names}
     weights = [tensors[f"{prefix}policy.extractor.out.weight"] for prefix in ("", "agent_1.", "agent_2.")]
-    assert all((weights[i] - weights[j]).abs().max() > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert not any(torch.equal(weights[i], weights[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     assert len(tensors["recent"]) == 4 * 8 * AGENTS
     assert [record["episodes"] for record in records(run)] == [24, 48, 72, 96]  # of all agents together
 
@@ -119,11 +119,11 @@ def test_the_records_of_each_agent(run: Path) -> None:
         each = {kind: [record[f"agent/{i}/{kind}"] for i in range(AGENTS)] for kind in ("score", "reward", "entropy")}
         whole = {"score": "d/painted", "reward": "reward/mean", "entropy": "entropy/mean"}
         for kind, values in each.items():
-            assert len(set(values)) == AGENTS
+            assert len(set(values)) == AGENTS or kind == "reward"  # whose mean is 0, as it is adjusted
             assert np.mean(values) == pytest.approx(record[whole[kind]], rel=1e-4, abs=1e-5)
         assert np.mean([record[f"agent/{i}/share"] for i in range(AGENTS)]) == pytest.approx(0.5)
         assert record["step/agent_2.policy.extractor"] > 0
-    assert ["agent/1/distance" in record for record in records(run)] == [False, True, False, True]
+    assert ["agent/1/distance" in record for record in records(run)] == [False, False, True, False]
     closer = [sorted(i for i in range(AGENTS) if f"agent/{i}/frechet" in record) for record in records(run)]
     assert closer == [[0, 1, 2], [0, 1, 2], [], [0, 1, 2]]
 
