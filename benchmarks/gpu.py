@@ -256,8 +256,8 @@ def train(config: system.Config, mode: str = "eager") -> list[dict[str, float]]:
     """The records of a run, whose networks are compiled unless `mode` is eager or tf32."""
     make_policy, make_env = system.make_policy, system.make_env
 
-    def compiled(config: system.Config, env: PaintEnv) -> ActorCritic:
-        policy = make_policy(config, env)
+    def compiled(config: system.Config, env: PaintEnv, classes: int = 0) -> ActorCritic:
+        policy = make_policy(config, env, classes)
         for part in (policy.extractor, *policy.head.decoders):
             part.compile(mode=mode, dynamic=False)
         return policy
