@@ -77,7 +77,7 @@ CLAIMS = (
     Claim(
         name="oscillation",
         section="",
-        says="Mode oscillation (thesis §7.6, open there) is cured where the discriminator sees fakes of the whole run;\n"
+        says="Mode oscillation (thesis §7.6, open there) is cured where the discriminator sees fakes of all the run;\n"
         "with as many new ones beside them the agent learns best, too.",
         base=FIVES,
         arms={
