@@ -216,7 +216,7 @@ DIGITS = Config(
     ),
     advantage=AdvantageConfig(lam=0.85),
     ppo=PPOConfig(
-        epochs=1, batch_size=64, optimizer="adam", learning_rate=8e-4, entropy_coefficient=0.008, precision="bfloat16"
+        epochs=2, batch_size=128, optimizer="adam", learning_rate=8e-4, entropy_coefficient=0.01, precision="bfloat16"
     ),
 )
 """One grey digit in four round strokes, readable after a few minutes on two cores."""
@@ -245,7 +245,6 @@ CONDITIONAL = DIGITS.changed(
         "adversary.updates": 6,
         "adversary.memory": 2048,
         "adversary.memory_priority": "recent",
-        "ppo.epochs": 2,
         "ppo.batch_size": 256,
         "ppo.entropy_coefficient": 0.004,
     }
