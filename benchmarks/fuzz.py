@@ -115,7 +115,7 @@ def main() -> None:
 
 
 NAMES = (
-    *("brush", "stored brush", "picture", "zip", "tar", "IDX", "CelebA", "cache", "stroke file", "checkpoint"),
+    *("brush", "stored brush", "picture", "photo", "zip", "tar", "IDX", "CelebA", "cache", "stroke file", "checkpoint"),
     *("config", "agent", "judge"),
 )
 

@@ -18,6 +18,7 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
                     (agents that redraw what they are shown)
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json .gcode .hpgl
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json .gcode .hpgl
+  finish PICTURE    go on from an unfinished picture or stroke file, towards a photo or as a trained agent would
   replay STROKES    paint a stroke file (.json) anew: at any size, with another brush, in fewer colours
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
   demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture
@@ -173,6 +174,7 @@ def sample(arguments: list[str]) -> None:
     _parse(command, "sample", arguments)
 
 
+PainterName = Literal["default", "refine", "greedy", "garl"]
 Order = Literal["as-painted", "coarse-to-fine", "colour", "region"]
 
 
@@ -186,8 +188,8 @@ def paint(arguments: list[str]) -> None:
         /,
         out: Path,
         strokes: int = 1000,
-        brush: str = "hard_round",
-        painter: Literal["default", "refine", "greedy", "garl"] = "default",
+        brush: str | None = None,
+        painter: PainterName = "default",
         agent: Path | None = None,
         background: str = "white",
         palette: str | None = None,
@@ -204,11 +206,11 @@ def paint(arguments: list[str]) -> None:
             photo: The picture: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, of any size and shape.
             out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes, .gcode or .hpgl for a plotter.
             strokes: How many strokes at most.
-            brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml).
+            brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml). Default: hard_round.
             painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
-                refine, and greedy for brushes whose texture no gradient knows; garl is a trained agent.
-            agent: The run folder of the agent that `--painter garl` is, trained with `--condition picture`; brush and
-                background are its own.
+                refine, and greedy for brushes whose texture no gradient knows; garl is an agent that has learned.
+            agent: With a painter that has learned: its run folder. garl wants one trained with `--condition picture`.
+                The brush is its own, garl's background, too.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             palette: Paint in so many colours, found in the photo, or in those of a file: a text with a #rrggbb or a
                 name in each line, or a GIMP palette.
@@ -220,43 +222,45 @@ def paint(arguments: list[str]) -> None:
             seed: Same seed, same painting, unless --seconds cut it off.
             plot: Page and pens.
         """
-        from garl.brush.spec import load_brush
-        from garl.paint_picture import PAINTERS, check_ending, paint_picture, read_picture
+        from garl.paint_picture import check_ending, paint_picture, read_picture
+        from garl.painters import choose_painter
         from garl.palette import parse_color
         from garl.progress import painting_bar
 
         check_ending(out)
-        if not 1 <= strokes <= 100_000 or not 0 <= seed < 2**32:
-            raise GarlError(f"--strokes must be from 1 to 100,000 and --seed below 2**32, not {strokes} and {seed}")
-        if seconds is not None and not 0 < seconds < float("inf"):
-            raise GarlError(f"--seconds must be above 0, not {seconds}")
-        if (painter == "garl") != (agent is not None):
-            raise GarlError("--painter garl and --agent RUN go together: give both, or neither")
-        if agent is None:
-            sizes = {"min_thickness": min_size, "max_thickness": max_size}
-            control = {name: size for name, size in sizes.items() if size is not None}
-            loaded = load_brush(brush).with_settings(control=control)
-            paper, paints = parse_color(background), PAINTERS[painter]
-        else:
-            from functools import partial
-
-            from garl.systems import tiles
-            from garl.systems.garl import load_agent
-
-            trained = load_agent(agent, "cpu")
-            paper, loaded, paints = tiles.paper(trained), trained.brushes[0], partial(tiles.in_tiles, trained)
-        picture, frames = read_picture(photo, paper)
+        _check_search(strokes, seed, seconds)
+        sizes = {"min_thickness": min_size, "max_thickness": max_size}
+        loaded = _brush(brush, {name: size for name, size in sizes.items() if size is not None})
+        artist = choose_painter(painter, agent, loaded, parse_color(background))
+        picture, frames = read_picture(photo, artist.paper)
         if frames > 1:
             print(f"{photo} holds {frames} pictures: the first is painted", file=sys.stderr)
         with painting_bar() as progress:
             painting = paint_picture(
-                picture, strokes, loaded, paints, paper, seed, progress, seconds, order, palette, agent is not None
+                picture,
+                strokes,
+                artist.brush,
+                artist.painter,
+                artist.paper,
+                seed,
+                progress,
+                seconds,
+                order,
+                palette,
+                artist.own_colors,
             )
         notes = painting.save(out, plot)
-        print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
-        print(*notes, sep="\n", end="\n" if notes else "")
+        said = f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)"
+        print(said, *notes, sep="\n")
 
     _parse(command, "paint", arguments)
+
+
+def _brush(name: str | None, control: dict[str, float] | None = None) -> Any:
+    """The brush that is asked for, by name or by changes to the default one; None if none is."""
+    from garl.brush.spec import load_brush
+
+    return load_brush(name or "hard_round").with_settings(control=control or {}) if name or control else None
 
 
 def replay(arguments: list[str]) -> None:
@@ -310,6 +314,115 @@ def replay(arguments: list[str]) -> None:
         print(out, *notes, sep="\n")
 
     _parse(command, "replay", arguments)
+
+
+def _check_search(strokes: int, seed: int, seconds: float | None) -> None:
+    if not 1 <= strokes <= 100_000 or not 0 <= seed < 2**32:
+        raise GarlError(f"--strokes must be from 1 to 100,000 and --seed below 2**32, not {strokes} and {seed}")
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise GarlError(f"--seconds must be above 0, not {seconds}")
+
+
+def finish(arguments: list[str]) -> None:
+    import tyro
+
+    from garl.export.plotter import PlotConfig
+
+    def command(
+        unfinished: Path,
+        /,
+        out: Path,
+        target: Path | None = None,
+        like: Path | None = None,
+        mask: Path | None = None,
+        strokes: int | None = None,
+        background: str = "white",
+        seed: int = 0,
+        brush: str | None = None,
+        painter: PainterName | None = None,
+        agent: Path | None = None,
+        seconds: float | None = None,
+        n: int | None = None,
+        levels: int | None = None,
+        name: Annotated[str | None, tyro.conf.arg(name="class")] = None,
+        device: str | None = None,
+        plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008, it is frozen
+    ) -> None:
+        """Go on from an unfinished picture: towards a photo (--target), or as a trained agent would (--like).
+
+        Args:
+            unfinished: A picture of any kind, or a stroke file (.json), whose strokes are kept; of several the first.
+            out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes, .gcode or .hpgl for a plotter.
+            target: The photo, of the shape of the canvas.
+            like: The run folder of `garl train`; its agent, of several the first, sees the canvas resized to its own.
+            mask: A picture that is white where paint may be and black where the canvas is locked; in a file with
+                transparency, opaque is free and clear is locked. No locked pixel changes, whatever crosses it.
+            strokes: How many strokes at most: 1000 towards a photo; of an agent's last ones, by default all.
+            background: What transparent parts of the pictures show, a name or #rrggbb.
+            seed: Same seed, same painting, unless --seconds cut it off.
+            brush: With --target: a brush of the library, or of a file; by default hard_round.
+            painter: With --target: as in `garl paint`.
+            agent: With --target: as in `garl paint`.
+            seconds: With --target: stop searching after about this time.
+            n: With --like: attempts, of which the run's discriminator keeps the best; by default 16.
+            levels: With --like: 1 for the whole canvas at once, 2 for 2×2 overlapping tiles after it, 3 for 4×4, …
+            name: With --like: class to paint, for an agent trained with `--condition label`.
+            device: With --like: auto, cpu or cuda.
+            plot: Page and pens.
+        """
+        from garl.finish import finish_like, finish_picture, matched, read_unfinished
+        from garl.paint_picture import check_ending, read_picture
+        from garl.painters import choose_painter
+        from garl.palette import parse_color
+        from garl.progress import painting_bar
+        from garl.sample import asked_for
+        from garl.systems.garl import load_adversary, load_agent
+
+        check_ending(out)
+        if (target is None) == (like is None):
+            raise GarlError(
+                "give either --target PHOTO, to go on towards it, or --like RUN, to go on as its agent would"
+            )
+        for_photo = {"brush": brush, "painter": painter, "agent": agent, "seconds": seconds}
+        for_agent = {"n": n, "levels": levels, "class": name, "device": device}
+        wrong = for_agent if like is None else for_photo
+        if given := [option for option, value in wrong.items() if value is not None]:
+            raise GarlError(f"--{given[0]} goes with {'--like' if like is None else '--target'}: leave it out")
+        paper = parse_color(background)
+        begun = read_unfinished(unfinished, mask, paper)
+        if unfinished.suffix.lower() == ".json" and begun.file is None:
+            print(f"{unfinished}: its picture is gone on from, as its strokes cannot be kept", file=sys.stderr)
+        if target is not None:
+            count = 1000 if strokes is None else strokes
+            _check_search(count, seed, seconds)
+            photo = matched(read_picture(target, paper)[0], begun.free.shape, target)
+            artist = choose_painter(painter or "default", agent, _brush(brush), paper)
+            with painting_bar() as progress:
+                painting = finish_picture(
+                    begun, photo, count, artist.brush, artist.painter, seed, progress, seconds, artist.own_colors
+                )
+            what = f"mean squared error {painting.error:.5f} (0–1)"
+        elif like is not None:
+            model = load_agent(like, device or "auto")
+            count, most = model.config.strokes if strokes is None else strokes, model.config.strokes
+            n, levels = 16 if n is None else n, 1 if levels is None else levels
+            if not 1 <= count <= most or not 1 <= n <= 4096 or not 1 <= levels <= 6 or seed < 0:
+                raise GarlError(
+                    f"--strokes must be from 1 to {most}, as many as {like} paints, --n to 4096, --levels to 6, --seed "
+                    f"at least 0, not {count}, {n}, {levels} and {seed}"
+                )
+            paint, (height, width) = model.config.paint, begun.free.shape
+            if (height, width) != (paint.height, paint.width):
+                print(f"the agent sees {width}×{height} pixels as {paint.width}×{paint.height}", file=sys.stderr)
+            asked_for(model, n, name)  # a mistake in it must be found before the bar is shown
+            judge = load_adversary(like, model)
+            with painting_bar() as progress:
+                painting = finish_like(begun, model, judge, count, n, levels, seed, name, progress)
+            what = f"the best of {n} attempts"
+        notes = painting.save(out, plot)
+        print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, {what}", *notes, sep="\n")
+
+    _parse(command, "finish", arguments)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -508,6 +621,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "sample": sample,
     "paint": paint,
+    "finish": finish,
     "replay": replay,
     "evaluate": evaluate,
     "demo": demo,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from garl.brush.geometry import STROKE_SIZE
+from garl.brush.geometry import BRUSH, STROKE_SIZE
 from garl.brush.spec import Brush
 from garl.data.decode import decode
 from garl.data.sources import open_picture
@@ -26,11 +26,13 @@ from garl.export.video import save_video
 from garl.palette import choose_palette
 from garl.progress import PaintProgress, silent
 from garl.strokes import ORDERS
-from garl.systems.greedy import greedy
+from garl.systems.greedy import box, greedy
 from garl.systems.refine import recolor, refine, snap
+from garl.types import Ground
 
-Painter = Callable[[np.ndarray, np.ndarray, int, Brush, int, PaintProgress, float | None], np.ndarray]
-"""(target (3, H, W) uint8, background (3,) uint8, strokes, brush, seed, progress, seconds) → strokes (T, 14)."""
+Painter = Callable[[np.ndarray, Ground, int, Brush, int, PaintProgress, float | None], np.ndarray]
+"""(target (3, H, W) uint8, ground, strokes, brush, seed, progress, seconds) → strokes (T, 14). Where the ground is
+locked, the target is what the canvas already shows."""
 
 LIKE = 0.1
 """Up to this `differentiable.gap`, refining a brush's strokes through the twin beats searching in the engine."""
@@ -38,7 +40,7 @@ LIKE = 0.1
 
 def default(
     target: np.ndarray,
-    background: np.ndarray,
+    ground: Ground,
     count: int,
     brush: Brush,
     seed: int,
@@ -47,7 +49,7 @@ def default(
 ) -> np.ndarray:
     """The painter that suits the brush: `refine` where the twin is like the engine, else `greedy`."""
     painter = refine if is_smooth(brush) else greedy
-    return painter(target, background, count, brush, seed, progress, seconds)
+    return painter(target, ground, count, brush, seed, progress, seconds)
 
 
 def is_smooth(brush: Brush) -> bool:
@@ -73,8 +75,8 @@ FILM_FPS = 20.0
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """A finished painting, (1 or 3, H, W) uint8, its strokes, and its mean squared error, 0..1, at full size, if it has
-    a target."""
+    """A finished painting, (1 or 3, H, W) uint8, its strokes, and its mean squared error, 0..1, at full size where it
+    may be painted, if it has a target."""
 
     picture: np.ndarray
     strokes: StrokeFile
@@ -98,7 +100,7 @@ class Painting:
         return []
 
     def _film(self, side: int) -> Iterator[np.ndarray]:
-        """At most `FILM_FRAMES` frames (h, w, 3) from the blank canvas to the painting, which is held for 1.5 s."""
+        """At most `FILM_FRAMES` frames (h, w, 3) from the first canvas to the painting, which is held for 1.5 s."""
         _, height, width = self.picture.shape
         shrink = min(1.0, side / max(height, width))
         size = max(1, round(height * shrink)), max(1, round(width * shrink))
@@ -164,26 +166,20 @@ def paint_picture(
     """Paint `target` (3, H, W) uint8 in at most `count` strokes; the painter sees it small, the engine paints it full.
 
     With `seconds` a painter stops searching after about that time; without, the same seed gives the same painting.
-    The strokes are brought into one of `ORDERS` before their colours are fitted (not with `own_colors`, where the
-    painter's are kept), and those to what `palette` means: a number of colours, or a palette file.
+    `order`, `palette` and `own_colors` are those of `paint_on`.
     """
     _, height, width = target.shape
-    paper, small = np.array(background, np.uint8), _reduced(target)
-    found = None if palette is None else choose_palette(palette, small.reshape(3, -1).T / 255)
-    strokes = painter(small, paper, count, brush, seed, progress, seconds)
-    assert strokes.shape[1] == STROKE_SIZE
-    assert 1 <= len(strokes) <= count
-    strokes = strokes[ORDERS[order](strokes, brush.spec.stroke.type)]
-    strokes = strokes if own_colors else recolor(strokes, small, paper, brush, seed)
-    if found is not None:
-        strokes = snap(strokes, small, paper, brush, seed, found)
+    size = working_size(height, width)
+    ground = Ground.blank(np.array(background, np.uint8), size, seed)
+    small = resized(target, size)
+    strokes = paint_on(ground, small, count, brush, painter, seed, progress, seconds, order, palette, own_colors)
     file = StrokeFile(
         height=height,
         width=width,
         channels=3,
         background=background,
         brushes=(brush.to_dict(),),
-        render_scale=1 if is_smooth(brush) else min(FINEST, math.ceil(FINE / min(height, width))),
+        render_scale=scale_for(brush, height, width),
         strokes=strokes[None],
         seeds=np.array([seed], np.int64),
     )
@@ -191,27 +187,98 @@ def paint_picture(
     return Painting(picture, file, mean_squared_error(picture, target))
 
 
+def scale_for(brush: Brush, height: int, width: int) -> int:
+    """How many times larger the brush is drawn, and averaged down, on a canvas of that size."""
+    return 1 if is_smooth(brush) else min(FINEST, math.ceil(FINE / min(height, width)))
+
+
+def paint_on(
+    ground: Ground,
+    target: np.ndarray,
+    count: int,
+    brush: Brush,
+    painter: Painter,
+    seed: int,
+    progress: PaintProgress,
+    seconds: float | None,
+    order: str = "as-painted",
+    palette: str | None = None,
+    own_colors: bool = False,
+) -> np.ndarray:
+    """At most `count` strokes (T, 14) that bring the ground nearer to `target` (3, H, W) uint8, where it is free.
+
+    They are brought into one of `ORDERS` before their colours are fitted (not with `own_colors`, where the painter's
+    are kept), and those to what `palette` means: a number of colours, or a palette file.
+    """
+    found = None if palette is None else choose_palette(palette, target[:, ground.free].T / 255)
+    target = np.where(ground.free, target, ground.canvas)
+    strokes = painter(target, ground, count, brush, seed, progress, seconds)
+    assert strokes.shape[1] == STROKE_SIZE
+    assert 1 <= len(strokes) <= count
+    strokes = strokes[ORDERS[order](strokes, brush.spec.stroke.type)]
+    strokes = strokes if own_colors else recolor(strokes, target, ground, brush)
+    return strokes if found is None else snap(strokes, target, ground, brush, found)
+
+
 def replay(file: StrokeFile, size: tuple[int, int] | None = None, index: int = 0) -> Iterator[np.ndarray]:
     """The canvas (C, height, width) uint8 of a painting before its first stroke and after each: one array, reused.
 
     `size` is that of the file unless it is given. Raises GarlError if a brush of the file will not do.
     """
-    canvas = np.empty((1, file.channels, *(size or (file.height, file.width))), np.uint8)
-    canvas[:] = np.array(file.background, np.uint8)[:, None, None]
-    prepared = PreparedBrushes(*(Brush.from_dict(brush) for brush in file.brushes))
-    yield canvas[0]
-    for i, stroke in enumerate(file.strokes[index]):
-        seeds = file.seeds[index : index + 1]
-        render_strokes(canvas, stroke[None], seeds, i, prepared, file.render_scale, threads=1)
-        yield canvas[0]
+    size = size or (file.height, file.width)
+    if file.canvas is None:
+        canvas = np.empty((file.channels, *size), np.uint8)
+        canvas[:] = np.array(file.background, np.uint8)[:, None, None]
+    else:
+        canvas = resized(file.canvas, size).copy()
+    brushes = [PreparedBrushes(Brush.from_dict(brush)) for brush in file.brushes]
+    strokes, first, seed = file.strokes[index], file.free_from, int(file.seeds[index])
+    yield canvas
+    yield from lay(canvas, strokes[:first], brushes, seed, 0, None, file.render_scale)
+    free = None if file.free is None else shrunk(file.free, size)
+    yield from lay(canvas, strokes[first:], brushes, seed, first, free, file.render_scale)
 
 
-def _reduced(picture: np.ndarray) -> np.ndarray:
-    """The picture with at most `WORKING_SIDE`² pixels, each the mean of what it stands for."""
-    _, height, width = picture.shape
-    shrink = WORKING_SIDE / math.sqrt(height * width)
-    if shrink >= 1:
+def lay(
+    canvas: np.ndarray,
+    strokes: np.ndarray,
+    brushes: Sequence[PreparedBrushes],
+    seed: int,
+    first: int = 0,
+    free: np.ndarray | None = None,
+    render_scale: int = 1,
+) -> Iterator[np.ndarray]:
+    """Paint strokes (T, 14), numbered from `first`, onto `canvas` (C, H, W) uint8, in place; yield it after each.
+
+    Paint stays where it is `free` (H, W) bool.
+    """
+    locked, before = (None, canvas) if free is None else (~free, canvas.copy())
+    (_, height, width), seeds = canvas.shape, np.array([seed], np.int64)
+    for i, stroke in enumerate(strokes, first):
+        brush, alone = brushes[int(stroke[BRUSH])], stroke[None].copy()
+        alone[0, BRUSH] = 0.0
+        render_strokes(canvas[None], alone, seeds, i, brush, render_scale, threads=1)
+        if locked is not None:
+            left, top, right, bottom = box(alone[0], height, width, brush.kind, brush.parameters, brush.reach)
+            touched = slice(top, bottom), slice(left, right)
+            np.copyto(canvas[:, *touched], before[:, *touched], where=locked[touched])
+        yield canvas
+
+
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """(height, width) at which a picture of that size is shown to a painter: at most `WORKING_SIDE`² pixels."""
+    shrink = min(1.0, WORKING_SIDE / math.sqrt(height * width))
+    return max(1, round(height * shrink)), max(1, round(width * shrink))
+
+
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The picture (C, H, W) uint8 at another size, each pixel the mean of what it stands for."""
+    if picture.shape[1:] == size:
         return picture
-    size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).resize(size, Image.Resampling.BOX)
-    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+    layers = (Image.fromarray(layer).resize(size[::-1], Image.Resampling.BOX) for layer in picture)
+    return np.stack([np.asarray(layer) for layer in layers])
+
+
+def shrunk(free: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask (H, W) bool at another size: true where more than half is."""
+    return resized(free[None] * np.uint8(255), size)[0] > 127

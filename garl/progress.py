@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
+import numpy as np
+from PIL import Image
+from rich.color import Color
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.segment import Segment, Segments
+from rich.style import Style
 from rich.table import Table
 
-PaintProgress = Callable[[float, int, float], None]
-"""Told the share of the work done, 0..1, the strokes on the canvas, and the mean squared error, 0..1."""
+PaintProgress = Callable[[float, int, float, np.ndarray], None]
+"""Told the share of the work done, 0..1, the strokes painted, the mean squared error, 0..1, or NaN where there is no
+target, and the canvas (3, H, W) uint8, which its painter will change."""
 
 LINE_EVERY = 10.0
 """Seconds between two lines where nobody watches live."""
+PREVIEW_EVERY = 0.5
+"""Seconds between two small pictures of a canvas in a terminal."""
+PREVIEW = 48, 20
+"""Columns and lines of a terminal that one takes at most."""
 
 
 def clock(seconds: float) -> str:
@@ -69,21 +80,54 @@ class Progress:
             print("  ".join(f"{name} {value}" for name, value in figures.items()), flush=True)
 
 
-def silent(share: float, strokes: int, error: float) -> None:
+def silent(share: float, strokes: int, error: float, canvas: np.ndarray) -> None:
     """Show nothing."""
+
+
+def preview(canvas: np.ndarray, columns: int, lines: int) -> Segments:
+    """A canvas (3, H, W) uint8 as text that fits: half blocks, each the colours of a pixel and of the one below."""
+    _, height, width = canvas.shape
+    shrink = min(1.0, columns / width, 2 * lines / height)
+    size = max(1, round(width * shrink)), 2 * max(1, round(height * shrink / 2))
+    pixels = np.asarray(Image.fromarray(canvas.transpose(1, 2, 0)).resize(size, Image.Resampling.BOX)).tolist()
+    segments = []
+    for above, below in zip(pixels[::2], pixels[1::2], strict=True):
+        for upper, lower in zip(above, below, strict=True):
+            segments.append(Segment("▀", Style(color=Color.from_rgb(*upper), bgcolor=Color.from_rgb(*lower))))
+        segments.append(Segment.line())
+    return Segments(segments)
+
+
+class _PaintingBar(Bar):
+    """A bar under a small picture, once there is one."""
+
+    picture: Segments | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.picture is not None:
+            yield self.picture
+        yield from super().get_renderables()
 
 
 @contextmanager
 def painting_bar() -> Iterator[PaintProgress]:
-    """A bar with strokes, rate, error and the time left: live in a terminal, its last state elsewhere."""
+    """A bar with strokes, rate, error and the time left: live in a terminal, its last state elsewhere; over it, in a
+    terminal of true colour, the canvas."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    started = time.monotonic()
-    with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+    console, started, shown = Console(stderr=True), time.monotonic(), 0.0
+    watched = console.is_terminal and console.color_system == "truecolor"
+    with _PaintingBar(*columns, console=console, refresh_per_second=4) as bar:
         task = bar.add_task("painting", total=1.0)
 
-        def show(share: float, strokes: int, error: float) -> None:
-            rate = strokes / max(1e-9, time.monotonic() - started)
-            about = f"{strokes:,} strokes  {rate:,.0f}/s  error {error:.5f}"
+        def show(share: float, strokes: int, error: float, canvas: np.ndarray) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if watched and now - shown > PREVIEW_EVERY:
+                shown = now
+                room = min(PREVIEW[0], console.width), min(PREVIEW[1], console.height - 4)
+                bar.picture = preview(canvas, *room) if min(room) > 0 else None
+            about = f"{strokes:,} strokes  {strokes / max(1e-9, now - started):,.0f}/s"
+            about += "" if math.isnan(error) else f"  error {error:.5f}"
             bar.update(task, completed=min(share, 1.0), description=about)
 
         yield show

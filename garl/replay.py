@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from garl.brush.geometry import BRUSH, COLOR, THICKNESS, in_color
 from garl.brush.spec import Brush
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
-from garl.paint_picture import Painting
+from garl.paint_picture import Painting, resized, shrunk
 from garl.paint_picture import replay as moments
 from garl.palette import choose_palette, nearest
 from garl.strokes import ORDERS, areas, fitted
@@ -41,9 +43,9 @@ def replay(
         raise GarlError(f"sizes go from 0 to 1, the smallest at most the largest: {smallest:g} and {largest:g} do not")
     brushes = tuple(Brush.from_dict(each) for each in file.brushes)
     kinds = sorted({each.spec.stroke.type for each in brushes})
-    if len(kinds) > 1:
+    if len(kinds) > 1 and (brush is not None or order != "as-painted"):
         raise GarlError(
-            f"the file's brushes are of the types {' and '.join(kinds)}: a painting has strokes of one type"
+            f"the file's brushes are of the types {' and '.join(kinds)}: leave it its brushes and the order as painted"
         )
     strokes, (height, width) = file.strokes[index, :count].copy(), (file.height, file.width)
     if brush is not None:
@@ -54,7 +56,9 @@ def replay(
         colors = in_color(strokes[:, COLOR], file.channels)
         found = choose_palette(palette, colors, areas(strokes))
         strokes[:, COLOR] = (found if file.channels == 3 else found.mean(1, keepdims=True))[nearest(colors, found)]
-    strokes = strokes[ORDERS[order](strokes, brushes[0].spec.stroke.type)]
+    first = min(file.free_from, len(strokes))  # those before it do not keep to the mask, and stay before it
+    parts = [part for part in (strokes[:first], strokes[first:]) if len(part)]
+    strokes = np.concatenate([part[ORDERS[order](part, brushes[0].spec.stroke.type)] for part in parts])
     if size is not None:
         height, width = (max(1, round(side * size / max(file.height, file.width))) for side in (height, width))
     scale = file.render_scale  # what is painted larger needs no more pixels than it had
@@ -70,6 +74,9 @@ def replay(
         render_scale=scale,
         strokes=strokes[None],
         seeds=file.seeds[index : index + 1],
+        canvas=None if file.canvas is None else resized(file.canvas, (height, width)),
+        free=None if file.free is None else shrunk(file.free, (height, width)),
+        free_from=first,
     )
     *_, picture = moments(painted)
     return Painting(picture, painted)

@@ -18,26 +18,28 @@ def collect(
     generator: torch.Generator,
     precision: torch.dtype = torch.float32,
     condition: Tensor | None = None,
-    start: Tensor | None = None,
+    begun: tuple[Tensor | None, Tensor | None] = (None, None),
+    first: int = 0,
 ) -> Rollout:
     """One episode of T strokes on B canvases; `generator` samples the actions.
 
     noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke. condition, on the noise's device: (B,) int64,
-    the class that each painting is to show, or (B, C, H, W) uint8, the picture. start: what is painted on, (B, C, H, W)
-    uint8; without it, blank canvases.
+    the class that each painting is to show, or (B, C, H, W) uint8, the picture. begun: canvases to go on from and what
+    of them is free, as `PaintEnv.begin` takes them. first: the number of the first stroke, in the episodes that the
+    policy learned from.
 
     Where the engine paints on the policy's device, nothing leaves it, and nothing waits for it.
     `precision` must be the learner's, or PPO's ratio would not be 1 before its first step.
     """
     device, frames = noise.device, policy.config.frames
     batch = env.num_envs
-    canvases = [env.begin(start).to(device)]
+    canvases = [env.begin(*begun).to(device)]
     last_action, state = policy.last_action(batch, device), policy.state(batch, device)
     asked = torch.full((batch,), -1, device=device) if condition is None else condition
     observations, decisions, states = [], [], []
     for t in range(env.strokes):
         stack = [canvases[max(0, t - k)] for k in range(frames)]
-        step = torch.full((batch,), t, device=device)
+        step = torch.full((batch,), first + t, device=device)
         drawn = noise[t] if noise.ndim == 3 else noise
         observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):

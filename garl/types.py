@@ -9,8 +9,9 @@ K  coordinates of an action: two for a location, one for any other dimension
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,23 @@ float32 (K,): for each coordinate a fraction 0..1 of its range, x before y."""
 def coordinates(spec: ActionSpec) -> int:
     """K: the numbers in an action of fractions."""
     return sum(2 if isinstance(dimension, Location) else 1 for dimension in spec)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What a painter of given pictures paints on: blank paper, or a canvas that somebody began."""
+
+    canvas: np.ndarray  # (3, H, W) uint8
+    free: np.ndarray  # (H, W) bool: where paint stays; the rest is locked
+    seed: int = 0  # by this, and by the numbers of strokes, the engine draws their jitter
+    painted: int = 0  # strokes on the canvas, so that the next one has this number
+
+    @classmethod
+    def blank(cls, color: np.ndarray, size: tuple[int, int], seed: int = 0) -> Self:
+        """Paper of one colour (3,) uint8, (height, width) pixels large."""
+        canvas = np.empty((3, *size), np.uint8)
+        canvas[:] = color[:, None, None]
+        return cls(canvas, np.ones(size, np.bool_), seed)
 
 
 class Observation(NamedTuple):

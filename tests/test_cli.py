@@ -74,6 +74,8 @@ def here(tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     line = fully_pressed(np.array([[[0, 0, 1, 1, 1, 1, 0, 0, 0, 0.1, 1]]], np.float32))
     brush = load_brush("line").to_dict()
     StrokeFile(20, 30, 3, (255, 255, 255), (brush,), 1, line, np.array([0])).save("strokes.json")
+    for name, size in (("good.png", (30, 20)), ("tall.png", (20, 30))):
+        Image.new("RGB", size, "teal").save(name)
     shutil.copytree(tiny_run, "run")
     names = ("checkpoint.safetensors", "previous.safetensors")
     for name in ("torn", "bare", "damaged", "other"):
@@ -152,7 +154,7 @@ MISTAKES = {
     "paint text.png --out a.gcode --page A99": "page 'A99' is unknown",
     # Replaying
     "replay nowhere.json --out a.png": "cannot read nowhere.json",
-    "replay text.png --out a.png": "text.png is not a garl-strokes/2 file",
+    "replay text.png --out a.png": "text.png is not a garl-strokes/3 file",
     "replay strokes.json --out a.bmp": "a.bmp ends in .bmp: use one of .png",
     "replay strokes.json --out a.png --size 0": "--size and --strokes must be at least 1, not 0 and None",
     "replay strokes.json --out a.png --size 99999": "give a --size of at most",
@@ -163,6 +165,26 @@ MISTAKES = {
     "replay strokes.json --out a.png --palette nowhere": "cannot read the palette nowhere",
     "replay strokes.json --out a.hpgl --margin 200": "margin 200 leaves nothing of the page A4",
     "replay strokes.json --out no/a.gcode": "cannot write no/a.gcode",
+    # Going on
+    "finish good.png --out a.png": "give either --target PHOTO",
+    "finish good.png --out a.png --target good.png --like run": "give either --target PHOTO",
+    "finish good.png --out a.bmp --target good.png": "a.bmp ends in .bmp: use one of .png",
+    "finish good.png --out a.png --target text.png": "text.png cannot be read as a picture",
+    "finish text.png --out a.png --target good.png": "text.png cannot be read as a picture",
+    "finish good.png --out a.png --target tall.png": "tall.png has 20×30 pixels and the canvas 30×20: crop it",
+    "finish good.png --out a.png --target good.png --mask tall.png": "tall.png has 20×30 pixels and the canvas 30×20",
+    "finish good.png --out a.png --target good.png --mask nowhere.png": "cannot read the picture nowhere.png",
+    "finish good.png --out a.png --target good.png --n 3": "--n goes with --like: leave it out",
+    "finish good.png --out a.png --target good.png --class 3": "--class goes with --like",
+    "finish good.png --out a.png --target good.png --strokes 0": "--strokes must be from 1 to 100,000",
+    "finish good.png --out a.png --like run --brush ink": "--brush goes with --target: leave it out",
+    "finish good.png --out a.png --like run --strokes 3": "--strokes must be from 1 to 2, as many as run paints",
+    "finish good.png --out a.png --like run --n 0": "--n to 4096",
+    "finish good.png --out a.png --like run --levels 7": "--levels to 6",
+    "finish good.png --out a.png --like run --class cat": "cannot be asked for class 'cat'",
+    "finish good.png --out a.png --like nowhere": "there is no run folder nowhere",
+    "finish torn/config.json --out a.png --like run": "torn/config.json is not a garl-strokes/3 file",
+    "finish nowhere.json --out a.png --like run": "cannot read nowhere.json",
     "sample run --out a.png --device gpu": "'gpu' is not a device: use auto, cpu or cuda",
     # Measuring
     "evaluate run --label 77": "has no label 77",
@@ -197,7 +219,7 @@ def test_a_mistake_is_one_sentence(here: Path, garl: Garl, line: str) -> None:
     *notices, complaint = result.err.splitlines()
     assert complaint.startswith("garl: ")
     assert MISTAKES[line] in complaint
-    assert all(notice.startswith("learning from ") for notice in notices)
+    assert all(notice.startswith(("learning from ", "the agent sees ")) for notice in notices)
     assert contents(here) == before
 
 
@@ -320,6 +342,7 @@ def test_data_lists_the_sets(garl: Garl, monkeypatch: pytest.MonkeyPatch) -> Non
         ("sample", "--out"),
         ("paint", "--strokes"),
         ("replay", "--pen-width"),
+        ("finish", "--mask"),
         ("evaluate", "--judge"),
         ("demo", "--minutes"),
         ("brushes", "--size"),
@@ -375,6 +398,27 @@ def test_paint_and_replay(tmp_path: Path, garl: Garl, monkeypatch: pytest.Monkey
     for ending in ("svg", "gif", "hpgl", "json"):
         assert garl("replay", "a.json", "--out", f"c.{ending}", "--order", "region").code == 0
         assert Path(f"c.{ending}").stat().st_size > 100
+
+
+def test_finish(tmp_path: Path, garl: Garl, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun, mask = np.full((20, 30, 3), 90, np.uint8), np.zeros((20, 30), np.uint8)
+    mask[5:, :12] = 255
+    for name, pixels in (("begun.png", begun), ("mask.png", mask), ("photo.png", np.full((40, 60, 3), 200, np.uint8))):
+        Image.fromarray(pixels).save(name)
+    words = "finish", "begun.png", "--mask", "mask.png", "--out", "a.png"
+    result = garl(*words, "--target", "photo.png", "--strokes", 30, "--seconds", 0.2, "--brush", "hard_round")
+    assert result.code == 0
+    assert result.out.startswith("a.png: 30 strokes, mean squared error 0.0")
+    painted = np.asarray(Image.open("a.png"))
+    assert (painted[mask == 0] == 90).all()
+    assert painted[mask > 0].mean() > 150
+    result = garl(*words, "--like", tiny_run, "--n", 3, "--strokes", 1)
+    assert (result.code, result.out) == (0, "a.png: 1 strokes, the best of 3 attempts\n")
+    assert "the agent sees 30×20 pixels as 28×28" in result.err
+    painted = np.asarray(Image.open("a.png"))
+    assert (painted[mask == 0] == 90).all()
+    assert (painted != 90).any()
 
 
 def test_help_of_the_program_and_of_train(garl: Garl) -> None:

@@ -18,10 +18,11 @@ from garl.export.plotter import PlotConfig
 from garl.export.strokefile import StrokeFile
 from garl.paint_picture import Painting, default, paint_picture, read_picture, replay
 from garl.systems.greedy import GreedyConfig, greedy
+from garl.types import Ground
 
 
-def quick(target, background, count, brush, seed, progress, seconds):  # type: ignore[no-untyped-def]
-    return greedy(target, background, count, brush, seed, progress, seconds, GreedyConfig(proposals=20, patience=5))
+def quick(target, ground, count, brush, seed, progress, seconds):  # type: ignore[no-untyped-def]
+    return greedy(target, ground, count, brush, seed, progress, seconds, GreedyConfig(proposals=20, patience=5))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_the_default_painter_suits_the_brush(brush: str, suits: str, monkeypatch
     taken: list[str] = []
     for name in ("refine", "greedy"):
         monkeypatch.setattr(f"garl.paint_picture.{name}", lambda *_, name=name: taken.append(name))
-    default(np.zeros((3, 2, 2), np.uint8), np.zeros(3, np.uint8), 1, load_brush(brush), 0)
+    default(np.zeros((3, 2, 2), np.uint8), Ground.blank(np.zeros(3, np.uint8), (2, 2)), 1, load_brush(brush), 0)
     assert taken == [suits]
 
 

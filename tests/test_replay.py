@@ -96,10 +96,35 @@ def test_mistakes() -> None:
     with pytest.raises(GarlError, match=r"0\.5 and 0\.2 do not"):
         replay(strokefile(), smallest=0.5, largest=0.2)
     with pytest.raises(GarlError, match="types line and triangle"):
-        replay(strokefile(("line", "triangle")))
+        replay(strokefile(("line", "triangle")), order="region")
     with pytest.raises(GarlError, match="give a --size of at most 16,384"):
         replay(strokefile(), size=99_999)
     with pytest.raises(GarlError, match="give a --size of at most 256"):
         replay(replace(strokefile(scale=64), height=512, width=512))
     with pytest.raises(GarlError, match="`texture` is missing"):
         replay(replace(strokefile(), brushes=({"name": "odd"},)))
+
+
+def test_a_painting_that_was_gone_on_from_keeps_its_canvas_and_its_mask() -> None:
+    """The first four strokes do not keep to the mask, and no order lays them after those that do."""
+    rng, free = np.random.default_rng(2), np.zeros((30, 50), np.bool_)
+    free[:, :20] = True
+    begun = rng.integers(0, 256, (3, 30, 50), np.uint8)
+    file = replace(strokefile(), canvas=begun, free=free, free_from=4)
+    for count, first in ((None, 4), (3, 3)):
+        painting = replay(file, order="region", count=count)
+        rows = painting.strokes.strokes[0]
+        assert painting.strokes.free_from == first
+        assert np.array_equal(np.sort(rows[:first], 0), np.sort(file.strokes[0, :first], 0))
+        assert not np.array_equal(rows, file.strokes[0, :count])
+    large = replay(file, size=100)
+    assert large.strokes.canvas is not None
+    assert np.array_equal(large.strokes.canvas, begun.repeat(2, 1).repeat(2, 2))
+    assert np.abs(averaged_down(large.picture, 2) - replay(file).picture).mean() < 5
+    few = replay(replace(file, free_from=0), size=100).picture
+    assert np.array_equal(few[:, :, 40:], large.strokes.canvas[:, :, 40:])
+
+
+def test_strokes_of_brushes_of_two_types_are_laid_as_painted() -> None:
+    file = strokefile(("line", "triangle"))
+    assert np.array_equal(replay(file, size=100).strokes.strokes[0], file.strokes[0])

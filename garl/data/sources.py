@@ -342,11 +342,11 @@ def _either(path: Path) -> Path | None:
 
 def open_picture(path: Path) -> Image.Image:
     """A file's picture, its pixels not yet decoded. Raises ValueError, OSError, or what else Pillow may."""
-    return _open(partial(read_plain, path, MAX_FILE_BYTES))
+    return open_content(read_plain(path, MAX_FILE_BYTES))
 
 
-def _open(read: Callable[[], bytes]) -> Image.Image:
-    content = read()
+def open_content(content: bytes) -> Image.Image:
+    """The picture that a file's bytes hold, as `open_picture`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` has a limit of its own
         try:
@@ -357,6 +357,10 @@ def _open(read: Callable[[], bytes]) -> Image.Image:
     if scans * image.width * image.height > MAX_SCANNED:
         raise ValueError(f"its {scans} scans would take too long: save it anew")
     return image
+
+
+def _open(read: Callable[[], bytes]) -> Image.Image:
+    return open_content(read())
 
 
 def _check_member(size: int) -> None:

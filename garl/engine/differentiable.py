@@ -320,31 +320,37 @@ class _Twin(torch.autograd.Function):
         return torch.from_numpy(gradient), slope, None  # what is left of the slope reaches the background
 
 
-def paint(strokes: Tensor, background: Tensor, tip: Tip) -> Tensor:
-    """The canvas (3, H, W) float32, 0..1, after strokes (T, 14) float32 on `background` (3, H, W); differentiable."""
+def paint(strokes: Tensor, background: Tensor, tip: Tip, free: Tensor | None = None) -> Tensor:
+    """The canvas (3, H, W) float32, 0..1, after strokes (T, 14) float32 on `background` (3, H, W); differentiable.
+
+    Where it is not `free` (H, W) bool, the background is put back; once at the end, as no pixel depends on another.
+    """
     assert strokes.ndim == 2
     assert strokes.shape[1] == STROKE_SIZE
     assert background.shape[0] == 3
-    return _Twin.apply(strokes.float(), background.float(), tip)
+    canvas = _Twin.apply(strokes.float(), background.float(), tip)
+    return canvas if free is None else torch.where(free, canvas, background)
 
 
-def worth(strokes: Tensor, picture: Tensor, background: Tensor, tip: Tip) -> Tensor:
-    """By how much (T,) the summed squared error to `picture` (3, H, W) would grow without each of strokes (T, 14)."""
+def worth(strokes: Tensor, picture: Tensor, background: Tensor, tip: Tip, free: Tensor | None = None) -> Tensor:
+    """By how much (T,) the summed squared error to `picture` (3, H, W), where it is `free` (H, W) bool, would grow
+    without each of strokes (T, 14)."""
     rows, canvas = np.ascontiguousarray(strokes.numpy()), background.clone(memory_format=torch.contiguous_format)
     found, *rest = _room(rows, canvas, tip)
     forward(rows, canvas.numpy(), found, *rest)
-    return torch.from_numpy(removal(rows, (canvas - picture).numpy(), found, rest[5], rest[7]))
+    through = (torch.ones(picture.shape[1:]) if free is None else free.float()).numpy()
+    return torch.from_numpy(removal(rows, (canvas - picture).numpy(), found, rest[5], rest[7], through))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def removal(strokes, residual, found, cover, under):
+def removal(strokes, residual, found, cover, under, through):
     """What each stroke's removal adds to the sum of `residual` (3, H, W) squared; the rest is as `forward` left it.
 
+    through (H, W) float32 is used up: 1 where the canvas is free, 0 where no stroke shows.
     A stroke changed the final canvas by δ = (what later ones let through) · alpha · (colour − under), and without it
     the residual r would be r − δ: the sum grows by Σ δ² − 2rδ.
     """
-    _, height, width = residual.shape
-    through, added = np.ones((height, width), np.float32), np.zeros(len(strokes), np.float32)
+    added = np.zeros(len(strokes), np.float32)
     for i in range(len(strokes) - 1, -1, -1):
         left, top, right, bottom, k = found[i]
         total = 0.0

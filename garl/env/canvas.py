@@ -32,6 +32,10 @@ class PaintEnv(gym.vector.VectorEnv):
     `reward` may be set at any time; `on_finished` is called with each batch of finished canvases (B, C, H, W).
     The infos of the last step of an episode hold its strokes: "strokes" (B, T, 14) float32 and "seeds" (B,).
 
+    `reset(options={"canvas": …, "free": …})` begins with a canvas (C, H, W) or (B, C, H, W) uint8 instead of blank
+    ones, and paint stays only where that is free, (H, W) or (B, H, W) bool. One may be given without the other; neither
+    outlasts the episode.
+
     `begin` and `paint` are what `reset` and `step` do, in tensors that stay on the engine's device.
     """
 
@@ -65,18 +69,22 @@ class PaintEnv(gym.vector.VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.painted = -1  # strokes since the last reset; −1: never reset
         self.canvas = torch.zeros((num_envs, *shape), dtype=torch.uint8)  # (B, C, H, W), on the engine's device
+        self.free: Tensor | None = None  # (B or 1, 1, H, W) bool: where paint stays; None: everywhere
 
-    def begin(self, start: Tensor | None = None) -> Tensor:
-        """Start an episode: blank canvases (B, C, H, W) uint8, or `start`, to be painted on."""
-        self.canvas = self.engine.reset(self.num_envs, self.np_random)
-        if start is not None:
-            self.canvas = start.to(self.canvas.device)
+    def begin(self, canvas: Tensor | None = None, free: Tensor | None = None) -> Tensor:
+        """Start an episode: canvases (B, C, H, W) uint8, blank ones or those that are given, (B or 1, C, H, W), on
+        which paint stays where it is `free`, (B or 1, 1, H, W) bool."""
+        blank = self.engine.reset(self.num_envs, self.np_random)
+        self.canvas = blank if canvas is None else canvas.to(blank.device).expand_as(blank).clone()
+        self.free = None if free is None else free.to(blank.device)
         self.painted = 0
         return self.canvas
 
     def paint(self, actions: Tensor) -> Tensor:
         """The canvases (B, C, H, W) uint8 after the strokes of `actions`, (B, D) int64 or (B, K) float32."""
-        self.canvas = self.engine.apply(self.canvas, actions.to(self.engine.device))
+        before, self.canvas = self.canvas, self.engine.apply(self.canvas, actions.to(self.engine.device))
+        if self.free is not None:
+            self.canvas = torch.where(self.free, self.canvas, before)
         self.painted += 1
         return self.canvas
 
@@ -89,9 +97,27 @@ class PaintEnv(gym.vector.VectorEnv):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Blank canvases (B, C, H, W). With a seed the episodes that follow are determined, jitter included."""
+        """The canvases (B, C, H, W), blank unless `options` say otherwise. With a seed the episodes that follow are
+        determined, jitter included."""
         super().reset(seed=seed[0] if isinstance(seed, list) else seed)
-        return self.begin().numpy(force=True), {}
+        return self.begin(*self._begun(options or {})).numpy(force=True), {}
+
+    def _begun(self, options: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+        """What `begin` takes, from the options of `reset`. Raises GarlError if they do not suit the canvas."""
+        shape = self.observation_space.shape
+        assert shape is not None
+        begun = []
+        for name, kind, wanted in (("canvas", np.uint8, shape), ("free", np.bool_, (shape[0], *shape[2:]))):
+            array = options.get(name)
+            if array is not None:
+                array = np.asarray(array)
+                if array.dtype != kind or array.shape not in (wanted, wanted[1:]):
+                    found = f"{array.shape} {array.dtype}"
+                    raise GarlError(f"options['{name}'] is {found}: give {wanted[1:]} or {wanted} {np.dtype(kind)}")
+                array = array.reshape(-1, *wanted[1:])
+            begun.append(None if array is None else torch.from_numpy(array))
+        canvas, free = begun
+        return canvas, None if free is None else free[:, None]
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         if self.painted < 0:

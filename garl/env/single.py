@@ -33,7 +33,7 @@ class PaintSingleEnv(gym.Env[np.ndarray, np.ndarray]):
         super().reset(seed=seed)
         # The canvas's generator is this environment's own, so that both are seeded at once.
         self.batch.np_random = self.np_random
-        canvas, info = self.batch.reset()
+        canvas, info = self.batch.reset(options=options)
         return canvas[0].copy(), info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:

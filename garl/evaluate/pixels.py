@@ -6,10 +6,15 @@ import numpy as np
 
 from garl.errors import GarlError
 
+PART = 2**24
+"""Numbers that are compared at a time: in float32 a large picture would take gigabytes."""
+
 
 def mean_squared_error(picture: np.ndarray, target: np.ndarray) -> float:
     """Of two pictures uint8 of one shape, in units of 0..1 brightness."""
-    return float(np.mean(np.square((picture.astype(np.float32) - target) / 255)))
+    parts = (np.array_split(pixels.ravel(), picture.size // PART + 1) for pixels in (picture, target))
+    means = [(float(np.mean(np.square((a.astype(np.float32) - b) / 255))), len(a)) for a, b in zip(*parts, strict=True)]
+    return sum(mean * (count / picture.size) for mean, count in means)
 
 
 def pixel_gaps(painted: np.ndarray, real: np.ndarray) -> tuple[float, float]:

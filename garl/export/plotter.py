@@ -113,6 +113,7 @@ class Plot:
     pens: list[Pen]
     skipped: int  # strokes that look like the paper
     quantised: bool  # whether the painting had too many colours for pens
+    begun: bool = False  # whether it is painted on a picture, or through a mask
 
     def report(self) -> list[str]:
         """What the plotter's owner should know, in sentences."""
@@ -126,6 +127,8 @@ class Plot:
         ]
         if self.quantised:
             lines.append(f"the colours were brought to {PENS} pens: name yours with --palette")
+        if self.begun:
+            lines.append("the picture beneath is left out, and strokes are drawn whole, also where a mask locks it")
         return lines
 
 
@@ -160,7 +163,8 @@ def plan(file: StrokeFile, index: int, config: PlotConfig) -> Plot:
             drawn = [paths[i][::-1] if back else paths[i] for i, back in zip(order, turned, strict=True)]
             after = travel(np.stack([path[[0, -1]] for path in drawn]))
             pens.append(Pen(palette[pen], drawn, travel(ends), after))
-    return Plot(page, pens, int((pen_of == 0).sum()), not few)
+    begun = file.canvas is not None or file.free is not None
+    return Plot(page, pens, int((pen_of == 0).sum()), not few, begun)
 
 
 def _path(

@@ -23,14 +23,17 @@ from garl.brush.geometry import (
 )
 from garl.engine.differentiable import Tip
 from garl.errors import GarlError
-from garl.export.strokefile import StrokeFile
+from garl.export.strokefile import StrokeFile, as_png
 
+XLINK = "http://www.w3.org/1999/xlink"  # programs of some years ago do not know a plain href
+ET.register_namespace("xlink", XLINK)
 SEGMENTS = 16  # of a Bézier that tapers, or a line that tapers and is pressed
 
 
 def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0, tips: Sequence[Tip] | None = None) -> None:
     """Write painting `index` as SVG, one element per stroke that leaves paint, in units of canvas pixels.
 
+    A canvas that was begun is the picture beneath them; where it is locked, a mask hides the strokes.
     Texture, jitter and post-processing have no vector form and are left out. With `tips`, one for each brush, strokes
     are as wide and as strong as the engine's are in the mean; without, as wide as their dabs, and opaque. Raises
     GarlError if there is no such painting, a brush lacks its stroke type or dab scales, or the folder cannot be
@@ -47,8 +50,18 @@ def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0, tips: Seq
     root = ET.Element("svg", xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width} {height}")
     ET.SubElement(root, "title").text = f"garl painting {index}: {len(strokes)} strokes"
     ground = np.array(strokefile.background) / 255
-    ET.SubElement(root, "rect", width=str(width), height=str(height), fill=_rgb(ground))
-    for stroke in strokes[strokes[:, OPACITY] > 0]:
+    size = {"width": str(width), "height": str(height)}
+    ET.SubElement(root, "rect", size, fill=_rgb(ground))
+    if strokefile.canvas is not None:
+        _picture(root, strokefile.canvas, size)
+    page = root
+    for number, stroke in enumerate(strokes):
+        if number == strokefile.free_from and strokefile.free is not None:
+            mask = ET.SubElement(root, "mask", size, id="free", maskUnits="userSpaceOnUse")
+            _picture(mask, strokefile.free, size)
+            page = ET.SubElement(root, "g", mask="url(#free)")
+        if stroke[OPACITY] <= 0:
+            continue
         kind, scales = shapes[int(stroke[BRUSH])]
         breadth, strength = inked[int(stroke[BRUSH])] if tips else (1.0, 1.0)
         points = stroke[POINTS].reshape(3, 2)[: POINTS_PER_TYPE[kind]] * (width, height)
@@ -56,10 +69,16 @@ def save_svg(path: str | Path, strokefile: StrokeFile, index: int = 0, tips: Seq
         tag, attributes = _shape(kind, points, breadth * stroke[THICKNESS] * min(width, height), scales, pressures)
         color = _rgb(stroke[COLOR][: strokefile.channels])
         paint = {"stroke": color, "fill": "none"} if "stroke-width" in attributes else {"fill": color}
-        ET.SubElement(root, tag, attributes | paint | {"opacity": _number(strength * stroke[OPACITY])})
+        ET.SubElement(page, tag, attributes | paint | {"opacity": _number(strength * stroke[OPACITY])})
     ET.indent(root)
     with replacing(path) as temporary:
         ET.ElementTree(root).write(temporary, "utf-8", xml_declaration=True)
+
+
+def _picture(parent: ET.Element, picture: np.ndarray, size: dict[str, str]) -> None:
+    """Add a picture or a mask, in whose pixels no other may be mixed."""
+    data = f"data:image/png;base64,{as_png(picture)}"
+    ET.SubElement(parent, "image", size | {f"{{{XLINK}}}href": data, "image-rendering": "pixelated"})
 
 
 def brush_shape(brush: dict) -> tuple[str, tuple[float, float]]:

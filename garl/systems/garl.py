@@ -682,3 +682,22 @@ def load_agents(folder: Path, device: str = "auto", number: int | None = None) -
         restore_module(policy, name, tensors, folder)
         agents.append(Agent(config, brushes, policy.to(choose_device(device)).eval(), tuple(classes), i))
     return tuple(agents)
+
+
+def load_adversary(folder: Path, agent: Agent) -> Adversary:
+    """What the run in `folder` judged the paintings of its agent by; for scores, not to learn on. Raises GarlError."""
+    if agent.config.condition == "picture":
+        raise GarlError(
+            f"the agent in {folder} paints what it is shown: show it a picture, by --target and --painter garl"
+        )
+    tensors, _ = load_checkpoint(folder)
+    paint, device = agent.config.paint, next(agent.policy.parameters()).device
+    parts = [under(prefix, tensors) for prefix in ("adversary.", "adversary_average.", "adversary_previous.")]
+    if not all(weight.isfinite().all() for part in parts for weight in part.values()):
+        raise GarlError(f"the weights of the discriminator in {folder} are not all finite: train again")
+    with SizeLimit(sum(weight.numel() for part in parts for weight in part.values()), folder):
+        shape = paint.channels, paint.height, paint.width
+        adversary = Adversary(shape, agent.config.adversary, device, len(agent.classes))
+    for name, module in adversary.modules().items():
+        restore_module(module, f"{name}.", tensors, folder)
+    return adversary

@@ -26,6 +26,7 @@ from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.evaluate.pixels import mean_squared_error
 from garl.progress import PaintProgress, silent
 from garl.settings import Settings
+from garl.types import Ground
 
 
 class GreedyConfig(Settings):
@@ -39,7 +40,7 @@ class GreedyConfig(Settings):
 
 def greedy(
     target: np.ndarray,
-    background: np.ndarray,
+    ground: Ground,
     count: int,
     brush: Brush,
     seed: int,
@@ -47,7 +48,7 @@ def greedy(
     seconds: float | None = None,
     config: GreedyConfig = GreedyConfig(),  # noqa: B008, it is frozen
 ) -> np.ndarray:
-    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `background` (3,) uint8.
+    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `ground`.
 
     After `seconds` it returns the strokes that it has.
     """
@@ -57,17 +58,22 @@ def greedy(
     ranges = np.array(
         [control.min_thickness, control.max_thickness, control.min_opacity, control.max_opacity], np.float64
     )
-    canvas = np.empty((1, *target.shape), np.uint8)
-    canvas[:] = background[:, None, None]
+    canvas, locked = ground.canvas[None].copy(), ~ground.free
+    kept = ground.canvas[:, locked]
     mask = np.zeros((1, 1, *target.shape[1:]), np.uint8)
     strokes = np.zeros((count, STROKE_SIZE), np.float32)
     points = POINTS_PER_TYPE[brush.spec.stroke.type]
     _seed(seed)
     for i in range(count):
-        found = _search(canvas[0], target, mask, i, seed, points, ranges, config.proposals, config.patience, engine)
+        number = ground.painted + i
+        found = _search(
+            canvas[0], target, ground.free, mask, number, ground.seed, points, ranges,
+            config.proposals, config.patience, engine,
+        )  # fmt: skip
         strokes[i] = found
-        render_strokes(canvas, found[None], np.array([seed]), i, prepared, threads=1)
-        progress((i + 1) / count, i + 1, mean_squared_error(canvas[0], target))
+        render_strokes(canvas, found[None], np.array([ground.seed]), number, prepared, threads=1)
+        canvas[0][:, locked] = kept
+        progress((i + 1) / count, i + 1, mean_squared_error(canvas[0], target), canvas[0])
         if seconds is not None and time.monotonic() - started > seconds:
             return strokes[: i + 1]
     return strokes
@@ -98,7 +104,7 @@ def box(stroke, height, width, kind, parameters, reach):
 
 
 @njit(cache=True)
-def _fit(canvas, target, mask, stroke, index, seed, engine):
+def _fit(canvas, target, free, mask, stroke, index, seed, engine):
     """Give the stroke its best colour; returns the change of the summed squared error, in units of 255²."""
     kind, parameters, texture, levels, reach = engine
     channels, height, width = target.shape
@@ -113,6 +119,8 @@ def _fit(canvas, target, mask, stroke, index, seed, engine):
     squares = np.int64(0)
     for y in range(top, bottom):
         for x in range(left, right):
+            if not free[y, x]:
+                mask[0, 0, y, x] = 0
             squares += np.int64(mask[0, 0, y, x]) * np.int64(mask[0, 0, y, x])
     if squares == 0:
         return 0.0
@@ -175,14 +183,14 @@ def _mutate(stroke, points, ranges):
 
 
 @njit(cache=True, nogil=True)
-def _search(canvas, target, mask, index, seed, points, ranges, proposals, patience, engine):
+def _search(canvas, target, free, mask, index, seed, points, ranges, proposals, patience, engine):
     """The stroke (14,) that random proposals and hill climbing find."""
     best, stroke = np.zeros(STROKE_SIZE, np.float32), np.zeros(STROKE_SIZE, np.float32)
     stroke[START_PRESSURE:BRUSH] = 1.0
     best_change = np.inf
     for _ in range(proposals):
         _propose(stroke, points, ranges)
-        change = _fit(canvas, target, mask, stroke, index, seed, engine)
+        change = _fit(canvas, target, free, mask, stroke, index, seed, engine)
         if change < best_change:
             best_change = change
             best[:] = stroke
@@ -190,7 +198,7 @@ def _search(canvas, target, mask, index, seed, points, ranges, proposals, patien
     while failures < patience:
         stroke[:] = best
         _mutate(stroke, points, ranges)
-        change = _fit(canvas, target, mask, stroke, index, seed, engine)
+        change = _fit(canvas, target, free, mask, stroke, index, seed, engine)
         if change < best_change:
             best_change = change
             best[:] = stroke

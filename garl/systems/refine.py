@@ -44,6 +44,7 @@ from garl.palette import nearest
 from garl.progress import PaintProgress, silent
 from garl.settings import Settings
 from garl.systems.greedy import box, untinted
+from garl.types import Ground
 
 SNAP_SWEEPS = 10
 """Times at most that `snap` chooses every stroke's colour anew."""
@@ -76,7 +77,7 @@ class RefineConfig(Settings):
 
 def refine(
     target: np.ndarray,
-    background: np.ndarray,
+    ground: Ground,
     count: int,
     brush: Brush,
     seed: int,
@@ -84,41 +85,45 @@ def refine(
     seconds: float | None = None,
     config: RefineConfig = RefineConfig(),  # noqa: B008, it is frozen
 ) -> np.ndarray:
-    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `background` (3,) uint8.
+    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `ground`.
 
     With `seconds`, each stage stops after its share of them.
     """
     rng, tip, started = np.random.default_rng(seed), tip_of(brush), time.monotonic()
-    picture, paper = as_tensors(target, background)
+    picture, paper, free = as_tensors(target, ground)
     steps = [config.steps] * (config.stages - 1) + [config.last_steps]
     strokes = torch.empty(0, STROKE_SIZE)
     for stage in range(config.stages):
-        worth = differentiable.worth(strokes, picture, paper, tip)
+        worth = differentiable.worth(strokes, picture, paper, tip, free)
         keep = worth.argsort(stable=True)[round(config.renewed * len(strokes)) :]
         strokes = strokes[keep.sort().values]
         grown = min(1.0, (stage + 1) / max(1.0, config.growing * config.stages))
         wanted = max(1, round(count * grown**2))
         size = _size(brush, grown, count, config)
-        canvas = differentiable.paint(strokes, paper, tip)
+        canvas = differentiable.paint(strokes, paper, tip, free)
         new = propose(picture, canvas, max(0, wanted - len(strokes)), size, brush, config, rng)
         strokes = torch.cat([strokes, new])
         before, after = (sum(steps[:n]) / max(1, sum(steps)) for n in (stage, stage + 1))
         deadline = math.inf if seconds is None else started + after * seconds
 
         def show(
-            share: float, error: float, before: float = before, after: float = after, n: int = len(strokes)
+            share: float,
+            error: float,
+            canvas: Tensor,
+            before: float = before,
+            after: float = after,
+            n: int = len(strokes),
         ) -> None:
-            progress(before + share * (after - before), n, error)
+            progress(before + share * (after - before), n, error, (255 * canvas + 0.5).byte().numpy())
 
-        strokes = descend(strokes, picture, paper, brush, tip, steps[stage], deadline, config, show)
+        strokes = descend(strokes, picture, paper, free, brush, tip, steps[stage], deadline, config, show)
     return strokes.numpy()
 
 
-def as_tensors(target: np.ndarray, background: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Target and blank canvas, (3, H, W) float32, 0..1."""
-    picture = torch.from_numpy(target.astype(np.float32) / 255)
-    paper = torch.from_numpy(background.astype(np.float32) / 255)[:, None, None].expand_as(picture)
-    return picture, paper
+def as_tensors(target: np.ndarray, ground: Ground) -> tuple[Tensor, Tensor, Tensor]:
+    """Target and canvas, (3, H, W) float32, 0..1, and where that is free, (H, W) bool."""
+    picture, paper = (torch.from_numpy(pixels.astype(np.float32) / 255) for pixels in (target, ground.canvas))
+    return picture, paper, torch.from_numpy(ground.free)
 
 
 def _size(brush: Brush, fraction: float, count: int, config: RefineConfig) -> float:
@@ -169,12 +174,13 @@ def descend(
     strokes: Tensor,
     picture: Tensor,
     paper: Tensor,
+    free: Tensor,
     brush: Brush,
     tip: Tip,
     steps: int,
     deadline: float,
     config: RefineConfig,
-    show: Callable[[float, float], None],
+    show: Callable[[float, float, Tensor], None],
 ) -> Tensor:
     """The strokes after `steps` steps of Adam on the squared error, or at the deadline, each within its range."""
     control, (_, height, width) = brush.spec.control, picture.shape
@@ -189,7 +195,8 @@ def descend(
     begun, step, spent = time.monotonic(), 0, 0.0 if steps else 1.0
     while spent < 1.0:
         adam.param_groups[0]["lr"] = min(1.0, 2.05 - 2.0 * spent)  # constant, and falling from the middle on
-        error = ((differentiable.paint(scaled * rate, paper, tip) - picture) ** 2).mean()
+        canvas = differentiable.paint(scaled * rate, paper, tip, free)
+        error = ((canvas - picture) ** 2).mean()
         adam.zero_grad()
         error.backward()
         adam.step()
@@ -197,18 +204,18 @@ def descend(
             scaled.copy_((scaled * rate).clamp(low, high) / rate)
         step += 1
         spent = max(step / steps, (time.monotonic() - begun) / max(1e-3, deadline - begun))
-        show(min(spent, 1.0), error.item())
+        show(min(spent, 1.0), error.item(), canvas.detach())
     return (scaled * rate).detach().clamp(low, high)
 
 
-def recolor(strokes: np.ndarray, target: np.ndarray, background: np.ndarray, brush: Brush, seed: int) -> np.ndarray:
+def recolor(strokes: np.ndarray, target: np.ndarray, ground: Ground, brush: Brush) -> np.ndarray:
     """The strokes (T, 14) in the colours that bring the engine's own canvas nearest to the target.
 
     Least squares in all colours at once (LSQR, Paige and Saunders 1982), started from those that the strokes have;
     colours beyond 0..1 are clipped, and what is not better for that is not taken.
     """
-    picture, paper = (np.ascontiguousarray(t.numpy()) for t in as_tensors(target, background))
-    boxes, cover = masks(strokes, *picture.shape[1:], brush, seed)
+    picture, paper = (pixels.numpy() for pixels in as_tensors(target, ground)[:2])
+    boxes, cover = masks(strokes, ground, brush)
 
     def painted(colors: np.ndarray, canvas: np.ndarray) -> np.ndarray:
         canvas = canvas.copy()
@@ -231,13 +238,11 @@ def recolor(strokes: np.ndarray, target: np.ndarray, background: np.ndarray, bru
     return np.concatenate([strokes[:, POINTS], new, strokes[:, THICKNESS:]], 1)
 
 
-def snap(
-    strokes: np.ndarray, target: np.ndarray, background: np.ndarray, brush: Brush, seed: int, palette: np.ndarray
-) -> np.ndarray:
+def snap(strokes: np.ndarray, target: np.ndarray, ground: Ground, brush: Brush, palette: np.ndarray) -> np.ndarray:
     """The strokes (T, 14) in colours of the palette (K, 3), 0..1: each takes the nearest in Oklab, and then, one after
     the other, the one that brings the engine's own canvas nearest to the target, until none changes."""
-    picture, paper = (np.ascontiguousarray(t.numpy()) for t in as_tensors(target, background))
-    boxes, cover = masks(strokes, *picture.shape[1:], brush, seed)
+    picture, paper = (np.ascontiguousarray(pixels.numpy()) for pixels in as_tensors(target, ground)[:2])
+    boxes, cover = masks(strokes, ground, brush)
     colors = palette[nearest(strokes[:, COLOR], palette)].astype(np.float32)
     canvas = paper.copy()
     lay(colors, boxes, cover, canvas)
@@ -248,17 +253,19 @@ def snap(
     return np.concatenate([strokes[:, POINTS], colors, strokes[:, THICKNESS:]], 1)
 
 
-def masks(strokes: np.ndarray, height: int, width: int, brush: Brush, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the engine covers with each of the strokes (T, 14): boxes (T, 5) int64 of left, top, right, bottom and the
-    pixels of all boxes before, and the alphas (N,) float32 in them, 0..1, opacity included."""
-    white, prepared, seeds = strokes.copy(), untinted(brush), np.array([seed], np.int64)
+def masks(strokes: np.ndarray, ground: Ground, brush: Brush) -> tuple[np.ndarray, np.ndarray]:
+    """What the engine covers with each of the strokes (T, 14), where it is free: boxes (T, 5) int64 of left, top,
+    right, bottom and the pixels of all boxes before, and the alphas (N,) float32 in them, 0..1, opacity included."""
+    white, prepared, seeds = strokes.copy(), untinted(brush), np.array([ground.seed], np.int64)
+    height, width = ground.free.shape
     white[:, COLOR] = 1.0
     canvas, boxes, cover, pixels = np.zeros((1, 1, height, width), np.uint8), [], [], 0
     for i in range(len(white)):
-        render_strokes(canvas, white[i : i + 1], seeds, i, prepared, threads=1)
+        render_strokes(canvas, white[i : i + 1], seeds, ground.painted + i, prepared, threads=1)
         left, top, right, bottom = box(white[i], height, width, prepared.kind, prepared.parameters, prepared.reach)
         boxes.append((left, top, right, bottom, pixels))
         inside = canvas[0, 0, top:bottom, left:right]
+        inside *= ground.free[top:bottom, left:right]
         cover.append(inside.ravel().astype(np.float32) / 255)
         pixels += inside.size
         inside[:] = 0

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from garl.brush.geometry import COLOR, POINTS, THICKNESS
 from garl.brush.spec import Brush
-from garl.engine.paint import PreparedBrushes, render_strokes
+from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
 from garl.evaluate.pixels import mean_squared_error
+from garl.paint_picture import lay, resized, shrunk
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
 from garl.systems.garl import Agent, draw_noise, make_env
+from garl.types import Ground
 
 BATCH = 64
 """Tiles painted at a time."""
@@ -37,7 +39,7 @@ def paper(agent: Agent) -> tuple[int, int, int]:
 def in_tiles(
     agent: Agent,
     target: np.ndarray,
-    background: np.ndarray,
+    ground: Ground,
     count: int,
     brush: Brush,
     seed: int,
@@ -58,10 +60,10 @@ def in_tiles(
         if len(painted) + rows * columns * config.strokes > count:
             break
         size = rows * config.paint.height, columns * config.paint.width
-        canvas = _canvas(painted, background, brush, size, seed)
-        picture = np.asarray(Image.fromarray(target.transpose(1, 2, 0)).resize(size[::-1], Image.Resampling.BOX))
-        shown, start = (_tiles(agent, each, rows, columns) for each in (picture.transpose(2, 0, 1), canvas))
-        parts = zip(shown.split(BATCH), start.split(BATCH), strict=True)
+        pictures = (resized(target, size), _canvas(painted, ground, brush, size))
+        shown, canvas = (_tiles(_as_seen(agent, each), rows, columns) for each in pictures)
+        free = _tiles(shrunk(ground.free, size)[None], rows, columns)
+        parts = zip(shown.split(BATCH), canvas.split(BATCH), free.split(BATCH), strict=True)
         strokes = np.concatenate([_painted(agent, *part, seed) for part in parts], 1)  # (T, rows · columns, 14)
         row, column = np.divmod(np.arange(rows * columns), columns)
         strokes[..., POINTS][..., 0::2] = (strokes[..., POINTS][..., 0::2] + column[:, None]) / columns
@@ -70,8 +72,8 @@ def in_tiles(
         if config.invert:
             strokes[..., COLOR] = 1.0 - strokes[..., COLOR]
         painted = np.concatenate([painted, strokes.reshape(-1, 14)])
-        error = mean_squared_error(_canvas(painted, background, brush, (height, width), seed), target)
-        progress(len(painted) / count, len(painted), error)
+        now = _canvas(painted, ground, brush, (height, width))
+        progress(len(painted) / count, len(painted), mean_squared_error(now, target), now)
         level *= 2
         if seconds is not None and time.monotonic() - started > seconds:
             break
@@ -82,33 +84,35 @@ def in_tiles(
     return painted
 
 
-def _painted(agent: Agent, shown: Tensor, start: Tensor, seed: int) -> np.ndarray:
-    """The agent's strokes (T, N, 14) for targets (N, C, h, w) uint8, on the canvases `start`."""
+def _painted(agent: Agent, shown: Tensor, canvas: Tensor, free: Tensor, seed: int) -> np.ndarray:
+    """The agent's strokes (T, N, 14) for targets (N, C, h, w) uint8, on canvases of which (N, 1, h, w) bool is free."""
     device = next(agent.policy.parameters()).device
     precision = torch.bfloat16 if agent.config.learning.precision == "bfloat16" else torch.float32
     env = make_env(agent.config, len(shown), agent.brushes)
     env.reset(seed=seed)
     noise = draw_noise(agent.config, len(shown), torch.Generator().manual_seed(seed)).to(device)
     sampler = torch.Generator(device).manual_seed(seed)
-    return collect(env, agent.policy, noise, sampler, precision, shown.to(device), start).strokes.numpy(force=True)
+    begun = canvas, free
+    return collect(env, agent.policy, noise, sampler, precision, shown.to(device), begun).strokes.numpy(force=True)
 
 
-def _canvas(strokes: np.ndarray, background: np.ndarray, brush: Brush, size: tuple[int, int], seed: int) -> np.ndarray:
-    """What the engine makes of the strokes (T, 14), (3, height, width) uint8."""
-    canvas = np.empty((1, 3, *size), np.uint8)
-    canvas[:] = background[:, None, None]
-    prepared, seeds = PreparedBrushes(brush), np.array([seed], np.int64)
-    for i in range(len(strokes)):
-        render_strokes(canvas, strokes[i : i + 1], seeds, i, prepared, threads=1)
-    return canvas[0]
+def _canvas(strokes: np.ndarray, ground: Ground, brush: Brush, size: tuple[int, int]) -> np.ndarray:
+    """What the engine makes of the strokes (T, 14) on the ground, (3, height, width) uint8."""
+    canvas = resized(ground.canvas, size).copy()
+    for _ in lay(canvas, strokes, [PreparedBrushes(brush)], ground.seed, ground.painted, shrunk(ground.free, size)):
+        pass
+    return canvas
 
 
-def _tiles(agent: Agent, picture: np.ndarray, rows: int, columns: int) -> Tensor:
-    """A picture (3, rows · h, columns · w) uint8 as the agent sees its parts, (rows · columns, C, h, w), row by row."""
+def _as_seen(agent: Agent, picture: np.ndarray) -> np.ndarray:
+    """A picture (3, H, W) uint8 in the colours and in the polarity that an agent learned on, (C, H, W)."""
     if agent.config.paint.channels == 1:
         picture = np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None]
-    if agent.config.invert:
-        picture = 255 - picture
+    return 255 - picture if agent.config.invert else picture
+
+
+def _tiles(picture: np.ndarray, rows: int, columns: int) -> Tensor:
+    """The parts (rows · columns, C, h, w) of a picture (C, rows · h, columns · w), row by row."""
     channels, height, width = picture.shape
     parts = picture.reshape(channels, rows, height // rows, columns, width // columns).transpose(1, 3, 0, 2, 4)
     return torch.from_numpy(np.ascontiguousarray(parts.reshape(-1, channels, height // rows, width // columns)))

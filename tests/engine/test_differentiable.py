@@ -100,6 +100,23 @@ def test_worth_is_what_the_error_grows_by_without_the_stroke() -> None:
     torch.testing.assert_close(differentiable.worth(strokes, picture, ground, shape), wanted.float(), atol=2e-3, rtol=0)
 
 
+def test_where_it_is_locked_the_background_stays_and_no_stroke_is_worth_anything() -> None:
+    strokes, ground, shape = strokes_of("bezier", 6), paper(), tip("bezier")
+    picture = torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(5))
+    free = torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(6)) < 0.4
+
+    def error(kept: Tensor) -> float:
+        return float(((paint(kept, ground, shape, free) - picture).double() ** 2).sum())
+
+    canvas = paint(strokes, ground, shape, free)
+    assert torch.equal(canvas[:, ~free], ground[:, ~free])
+    assert torch.equal(canvas[:, free], paint(strokes, ground, shape)[:, free])
+    without = [error(torch.cat([strokes[:i], strokes[i + 1 :]])) for i in range(6)]
+    wanted = torch.tensor(without) - error(strokes)
+    worth = differentiable.worth(strokes, picture, ground, shape, free)
+    torch.testing.assert_close(worth, wanted.float(), atol=2e-3, rtol=0)
+
+
 def test_no_strokes_leave_the_paper() -> None:
     none = torch.empty(0, STROKE_SIZE)
     assert torch.equal(paint(none, paper(), tip("bezier")), paper())

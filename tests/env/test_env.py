@@ -193,3 +193,42 @@ def test_misuse() -> None:
         PaintEnv(2, JITTERED).step(np.zeros((2, 8), int))
     with pytest.raises(GarlError, match="at least 1 canvas and 1 stroke, not 0 and 64"):
         PaintEnv(0, JITTERED)
+
+
+def test_an_episode_begins_with_the_canvas_that_is_given_and_keeps_to_what_is_free() -> None:
+    rng = np.random.default_rng(3)
+    begun, free = rng.integers(0, 256, (3, 20, 28), np.uint8), rng.random((20, 28)) < 0.6
+    env, plain = PaintEnv(2, JITTERED, strokes=2), PaintEnv(2, JITTERED, strokes=2)
+    canvas, _ = env.reset(seed=4, options={"canvas": begun, "free": free})
+    unlocked, _ = plain.reset(seed=4, options={"canvas": np.stack([begun, begun])})
+    np.testing.assert_array_equal(canvas, [begun, begun])
+    for _ in range(2):
+        action = env.action_space.sample()
+        canvas, _, _, _, info = env.step(action)
+        unlocked, *_ = plain.step(action)
+        np.testing.assert_array_equal(canvas[..., ~free], np.stack([begun, begun])[..., ~free])
+        np.testing.assert_array_equal(canvas[..., free], unlocked[..., free])
+    assert (canvas != begun).any((1, 2, 3)).all()
+    assert info["strokes"].shape == (2, 2, 14)
+    assert (env.step(action)[0] == 255).all(), "the next episode is blank"
+    assert (env.step(action)[0][..., ~free] != 255).any(), "and free"
+    own = np.stack([begun, 255 - begun])
+    np.testing.assert_array_equal(env.reset(options={"canvas": own})[0], own)
+
+
+def test_a_single_environment_begins_with_a_canvas_too() -> None:
+    env = PaintSingleEnv(CHANNELS_GREY, strokes=1)
+    begun, free = np.full((1, 20, 28), 90, np.uint8), np.indices((20, 28))[1] < 14
+    np.testing.assert_array_equal(env.reset(seed=0, options={"canvas": begun, "free": free})[0], begun)
+    canvas, *_ = env.step(np.array([0, 63, 3, 3, 3]))
+    assert (canvas[:, :, 14:] == 90).all()
+    assert (canvas != 90).any()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"canvas": np.zeros((20, 28), np.uint8)}, {"canvas": np.zeros((3, 20, 28))}, {"free": np.ones((28, 20), bool)}],
+)
+def test_a_canvas_that_does_not_suit_is_refused(options: dict[str, np.ndarray]) -> None:
+    with pytest.raises(GarlError, match=rf"options\['{next(iter(options))}'\] is .*: give "):
+        PaintEnv(2, JITTERED).reset(options=options)

@@ -137,9 +137,9 @@ def document() -> dict:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["schema"], "garl-strokes/3", "schema: Input should be 'garl-strokes/1' or 'garl-strokes/2'"),
-        (["schema"], "garl-strokes/1", "version 1 has one `brush`, version 2 a list of `brushes`"),
-        (["brush"], {}, "version 1 has one `brush`, version 2 a list of `brushes`"),
+        (["schema"], "garl-strokes/4", "schema: Input should be .* or 'garl-strokes/3'"),
+        (["schema"], "garl-strokes/1", "version 1 has one `brush`, later ones a list of `brushes`"),
+        (["brush"], {}, "version 1 has one `brush`, later ones a list of `brushes`"),
         (["brushes"], [], r"brushes: .* at least 1 item"),
         (["brushes"], [{}] * 65, r"brushes: .* at most 64 items"),
         (["paintings", 1, "strokes", 0, "brush"], 2, "a brush other than 0 to 1: add its brush"),
@@ -274,3 +274,51 @@ def test_bombs_are_refused(path, place, bomb):
     path.write_text(json.dumps(document()).replace(place, bomb, 1))
     with pytest.raises(GarlError):
         StrokeFile.load(path)
+
+
+def begun() -> StrokeFile:
+    rng = np.random.default_rng(1)
+    return replace(
+        example(1), canvas=rng.integers(0, 256, (3, 20, 30), np.uint8), free=rng.random((20, 30)) < 0.5, free_from=2
+    )
+
+
+@pytest.mark.parametrize("absent", [(), ("canvas",), ("free",), ("canvas", "free")])
+def test_a_canvas_that_was_begun_and_its_mask_return(path, absent):
+    saved = replace(begun(), **dict.fromkeys(absent))
+    saved.save(path)
+    assert json.loads(path.read_text())["schema"] == f"garl-strokes/{2 if len(absent) == 2 else 3}"
+    loaded = StrokeFile.load(path)
+    for name in ("canvas", "free"):
+        assert np.array_equal(getattr(loaded, name), getattr(saved, name))
+    assert len(absent) == 2 or loaded.free_from == 2
+
+
+def test_a_grey_canvas_that_was_begun_returns(path):
+    saved = replace(begun(), channels=1, background=(3,), canvas=begun().canvas[:1])
+    saved.save(path)
+    assert np.array_equal(StrokeFile.load(path).canvas, saved.canvas)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": "garl-strokes/2"}, "only version 3 has a `canvas`"),
+        ({"canvas": "AAAA"}, "canvas is not a picture of the file's size"),
+        ({"canvas": "?"}, "canvas is not a picture of the file's size"),
+        ({"height": 30, "width": 20}, "30×20 pixels instead of 20×30"),
+        ({"free_from": 4}, "free_from is 4: give 0 to 3"),
+        ({"free_from": -1}, "free_from"),
+    ],
+)
+def test_a_damaged_beginning_is_refused(path, change, says):
+    begun().save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(GarlError, match=says):
+        StrokeFile.load(path)
+
+
+@pytest.mark.parametrize("wrong", [{"canvas": np.zeros((1, 20, 30), np.uint8)}, {"free": np.zeros((20, 30), np.uint8)}])
+def test_a_beginning_of_another_kind_is_refused(wrong):
+    with pytest.raises(GarlError, match=f"{next(iter(wrong))} is .*: give"):
+        replace(example(), **wrong)

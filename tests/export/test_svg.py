@@ -1,3 +1,4 @@
+import base64
 import io
 import re
 from dataclasses import replace
@@ -201,3 +202,25 @@ def test_mistakes(tmp_path):
             save_svg(tmp_path / "painting.svg", replace(painting(), brushes=(brush,)))
     with pytest.raises(GarlError, match="cannot write"):
         save_svg(tmp_path / "missing" / "painting.svg", painting())
+
+
+def test_a_canvas_that_was_begun_lies_beneath_and_a_mask_over_what_keeps_to_it(tmp_path):
+    rng = np.random.default_rng(0)
+    canvas, free = rng.integers(0, 256, (3, 20, 40), np.uint8), rng.random((20, 40)) < 0.5
+    strokes = STROKES.reshape(1, 2, -1)
+    file = replace(painting(), strokes=strokes, seeds=np.array([3]), canvas=canvas, free=free, free_from=1)
+    save_svg(tmp_path / "begun.svg", file)
+    assert 'xlink:href="data:image/png;base64,' in (tmp_path / "begun.svg").read_text()
+    root = ET.parse(tmp_path / "begun.svg").getroot()
+    assert [local(child) for child in root] == ["title", "rect", "image", "path", "mask", "g"]
+    _, _, beneath, unmasked, mask, group = root
+    assert np.array_equal(embedded(beneath), canvas.transpose(1, 2, 0))
+    assert np.array_equal(embedded(mask[0]), free)
+    assert group.attrib == {"mask": f"url(#{mask.get('id')})"}
+    assert [unmasked.get("opacity"), *(path.get("opacity") for path in group)] == ["0.25", "1"]
+
+
+def embedded(image: ET.Element) -> np.ndarray:
+    data = image.attrib["{http://www.w3.org/1999/xlink}href"].removeprefix("data:image/png;base64,")
+    assert (image.get("width"), image.get("height")) == ("40", "20")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))

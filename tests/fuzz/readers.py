@@ -5,6 +5,7 @@ A reader takes a folder of files and either returns something sound or raises Ga
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import io
@@ -36,6 +37,7 @@ from garl.data import cache_dir, load
 from garl.errors import GarlError
 from garl.evaluate.judge import Judge, load_judge
 from garl.export.strokefile import StrokeFile
+from garl.paint_picture import LARGEST_SIDE, read_picture
 from garl.palette import load_palette
 from garl.policy.features import PolicyConfig
 from garl.runs import load_checkpoint, save_checkpoint
@@ -187,6 +189,23 @@ def picture_seeds() -> list[Files]:
     return [{f"set/{name}": content} for name, content in pictures().items()]
 
 
+def photo_seeds() -> list[Files]:
+    """The same, as the only picture of its folder; and one of a single pixel, and one that is long."""
+    thin = {f"{width}.png": encoded(Image.new("RGBA", (width, 1), (9, 99, 200, 100)), "PNG") for width in (1, 20_000)}
+    return [{name: content} for name, content in (pictures() | thin).items()]
+
+
+def read_photo(folder: Path) -> None:
+    """The picture that `garl paint` paints, which is opaque and as large as it says."""
+    (path,) = folder.iterdir()
+    pixels, frames = read_picture(path, (255, 0, 10))
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[0] == 3
+    assert 1 <= min(pixels.shape[1:]) <= max(pixels.shape[1:]) <= LARGEST_SIDE
+    assert frames >= 1
+
+
 def read_images(path: Path) -> None:
     """Anything that `load` takes; what it returns is of the size asked for, and its labels fit."""
     shutil.rmtree(cache_dir(), ignore_errors=True)
@@ -291,8 +310,22 @@ def stroke_seeds() -> list[Files]:
             render_scale=2,
             strokes=fully_pressed(np.random.default_rng(0).random((paintings, strokes, 11), np.float32)),
             seeds=np.arange(paintings),
+            canvas=np.full((3, 20, 30), 90, np.uint8) if paintings == 3 else None,
+            free=np.indices((20, 30))[1] < 11 if paintings == 3 else None,
+            free_from=1 if paintings == 3 else 0,
         ).save(folder / f"{paintings}.json")
     return [{"strokes.json": path.read_bytes()} for path in sorted(folder.iterdir())]
+
+
+def in_strokes(content: bytes, random: Random) -> bytes:
+    """Change the JSON, or a picture that it holds."""
+    document = json.loads(content)
+    pictures = [name for name in ("canvas", "free") if name in document]
+    if not pictures or random.randrange(2):
+        return in_json(content, random)
+    name = random.choice(pictures)
+    document[name] = base64.b64encode(in_png(base64.b64decode(document[name]), random)).decode()
+    return json.dumps(document).encode()
 
 
 def read_strokes(folder: Path) -> None:
@@ -303,6 +336,10 @@ def read_strokes(folder: Path) -> None:
     assert ((numbers >= 0) & (numbers <= 1)).all()
     assert set(brushes.flat) <= set(range(len(file.brushes)))
     assert file.seeds.shape == file.strokes.shape[:1]
+    size = file.height, file.width
+    assert file.canvas is None or (file.canvas.dtype, file.canvas.shape) == (np.uint8, (file.channels, *size))
+    assert file.free is None or (file.free.dtype, file.free.shape) == (np.bool_, size)
+    assert 0 <= file.free_from <= file.strokes.shape[1]
     json.dumps(file.brushes, allow_nan=False)
 
 
@@ -398,12 +435,13 @@ READERS = {
     "brush": Reader(brush_seeds, read_brush, {".yaml": in_yaml, ".png": in_png}),
     "stored brush": Reader(stored_brush_seeds, read_stored_brush, {".json": in_json}),
     "picture": Reader(picture_seeds, read_set("set"), {".png": in_png}),
+    "photo": Reader(photo_seeds, read_photo, {".png": in_png}),
     "zip": Reader(zip_seeds, read_set("set.zip"), {".zip": in_zip}),
     "tar": Reader(tar_seeds, read_set("set.tar"), {".tar": packed(in_tar)}),
     "IDX": Reader(idx_seeds, read_set("set"), {".gz": packed(damage)}),
     "CelebA": Reader(celeba_seeds, read_set("set"), {}),
     "cache": Reader(cache_seeds, read_cache, {".json": in_json}),
-    "stroke file": Reader(stroke_seeds, read_strokes, {".json": in_json}),
+    "stroke file": Reader(stroke_seeds, read_strokes, {".json": in_strokes}),
     "checkpoint": Reader(checkpoint_seeds, read_checkpoint, {".safetensors": in_safetensors}),
     "config": Reader(config_seeds, read_config, {".json": in_json}),
     "agent": Reader(agent_seeds, read_agent, {".json": in_json, ".safetensors": in_safetensors}),

@@ -22,7 +22,7 @@ from garl.runs import load_checkpoint
 from garl.sample import held_out, measure, paint
 from garl.systems.garl import PRESETS, Config, draw_noise, load_agent, load_images, make_env, make_policy, train
 from garl.systems.tiles import in_tiles, paper
-from garl.types import Observation
+from garl.types import Ground, Observation
 
 ADVERSARY = {"condition": "picture"}
 MASKED = ADVERSARY | {"adversary.mask": 0.7, "adversary.networks": 2, "adversary.intermediate": "mixed"}
@@ -210,7 +210,7 @@ def test_tiles_are_painted_where_they_lie(runs: dict[str, Path]) -> None:
     agent = load_agent(runs["l2"], "cpu")
     _, x = np.indices((56, 84))
     target = np.stack([x * 3, x * 3, x * 3]).astype(np.uint8)
-    black, brush = np.zeros(3, np.uint8), agent.brushes[0]
+    black, brush = Ground.blank(np.zeros(3, np.uint8), target.shape[1:]), agent.brushes[0]
     first = in_tiles(agent, target, black, 4, brush, seed=4)  # two strokes on each of 1 × 2 tiles
     both = in_tiles(agent, target, black, 4 + 12, brush, seed=4)
     assert (len(first), len(both)) == (4, 16)
@@ -250,6 +250,10 @@ def test_the_command_line_paints_a_photo_with_an_agent(
     assert "set --strokes to as many" in garl(
         f"paint {photo} --out {out} --painter garl --agent {runs['l2']} --strokes 1"
     )
+    words = f"finish {photo} --out {out} --target {photo} --strokes 30"
+    assert "16 strokes" in garl(f"{words} --painter garl --agent {runs['l2']}")
+    assert "leave out --brush" in garl(f"{words} --painter garl --agent {runs['l2']} --brush ink")
+    assert "--painter garl" in garl(f"finish {photo} --out {out} --like {runs['adversary']}")
     assert "leave out --data" in garl(f"sample {tiny_run} --out {tmp_path / 'x.png'} --data digits")
     garl(f"sample {runs['l2']} --out {tmp_path / 'x.npz'} --n 3 --data digits")
     with np.load(tmp_path / "x.npz") as file:

@@ -8,6 +8,7 @@ from garl.brush.spec import load_brush
 from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.evaluate.pixels import mean_squared_error
 from garl.systems.greedy import GreedyConfig, greedy
+from garl.types import Ground
 
 PAPER = np.array([255, 240, 200], np.uint8)
 QUICK = GreedyConfig(proposals=60, patience=20)
@@ -21,6 +22,10 @@ def replayed(strokes: np.ndarray, brush: str, shape: tuple[int, int], seed: int)
     return canvas[0]
 
 
+def blank(seed: int = 0, size: tuple[int, int] = (20, 28)) -> Ground:
+    return Ground.blank(PAPER, size, seed)
+
+
 def picture(height: int = 20, width: int = 28) -> np.ndarray:
     y, x = np.indices((height, width))
     return np.stack([x * 9, y * 12, (x + y) * 5]).astype(np.uint8)
@@ -28,7 +33,7 @@ def picture(height: int = 20, width: int = 28) -> np.ndarray:
 
 def test_no_other_colour_is_better() -> None:
     """The closed form against a walk about it, on a canvas that already holds a stroke."""
-    strokes = greedy(picture(), PAPER, 2, load_brush("soft_round"), 1, config=QUICK)
+    strokes = greedy(picture(), blank(1), 2, load_brush("soft_round"), 1, config=QUICK)
     found = mean_squared_error(replayed(strokes, "soft_round", (20, 28), 1), picture())
     for channel in (6, 7, 8):
         for step in (-0.04, 0.04):
@@ -39,7 +44,7 @@ def test_no_other_colour_is_better() -> None:
 
 def test_the_error_it_tells_is_that_of_its_strokes_in_the_engine() -> None:
     told: list[tuple[float, int, float]] = []
-    strokes = greedy(picture(), PAPER, 5, load_brush("splatter"), 3, lambda *news: told.append(news), config=QUICK)
+    strokes = greedy(picture(), blank(3), 5, load_brush("splatter"), 3, lambda *news: told.append(news), config=QUICK)
     errors = [mean_squared_error(replayed(strokes[:n], "splatter", (20, 28), 3), picture()) for n in range(6)]
     assert [news[1] for news in told] == [1, 2, 3, 4, 5]
     np.testing.assert_allclose([news[2] for news in told], errors[1:], rtol=1e-6)
@@ -48,16 +53,38 @@ def test_the_error_it_tells_is_that_of_its_strokes_in_the_engine() -> None:
 
 def test_strokes_keep_to_the_brush_and_to_the_seed() -> None:
     brush = load_brush("marker")
-    strokes = greedy(picture(), PAPER, 4, brush, 5, config=QUICK)
+    strokes = greedy(picture(), blank(5), 4, brush, 5, config=QUICK)
     control = brush.spec.control
     assert ((strokes >= 0) & (strokes <= 1)).all()
     assert (strokes[:, 9] >= np.float32(control.min_thickness)).all()
     assert (strokes[:, 9] <= np.float32(control.max_thickness)).all()
     assert (strokes[:, 10] >= np.float32(control.min_opacity)).all()
     assert (strokes[:, 10] <= np.float32(control.max_opacity)).all()
-    assert np.array_equal(strokes, greedy(picture(), PAPER, 4, brush, 5, config=QUICK))
-    assert not np.array_equal(strokes, greedy(picture(), PAPER, 4, brush, 6, config=QUICK))
+    assert np.array_equal(strokes, greedy(picture(), blank(5), 4, brush, 5, config=QUICK))
+    assert not np.array_equal(strokes, greedy(picture(), blank(6), 4, brush, 6, config=QUICK))
 
 
 def test_the_time_is_kept() -> None:
-    assert len(greedy(picture(), PAPER, 1000, load_brush("line"), 0, seconds=1e-9, config=QUICK)) == 1
+    assert len(greedy(picture(), blank(0), 1000, load_brush("line"), 0, seconds=1e-9, config=QUICK)) == 1
+
+
+def test_locked_pixels_stay_and_do_not_count() -> None:
+    """The colour is best for what is free alone, on a canvas that holds strokes with numbers of their own."""
+    brush, begun = load_brush("splatter"), 255 - picture()
+    free = np.indices((20, 28))[1] < 11
+    ground, told = Ground(begun, free, 7, 3), []
+    target = np.where(free, picture(), begun)
+
+    def note(share: float, count: int, error: float, canvas: np.ndarray) -> None:
+        told.append((error, canvas.copy()))
+
+    strokes = greedy(target, ground, 4, brush, 1, note, config=QUICK)
+    canvas = begun[None].copy()
+    for i, (error, shown) in enumerate(told):
+        render_strokes(canvas, strokes[i : i + 1], np.array([7]), 3 + i, PreparedBrushes(brush))
+        canvas[0][:, ~free] = begun[:, ~free]
+        assert np.array_equal(shown, canvas[0])
+        assert error == mean_squared_error(canvas[0], target)
+    errors = [mean_squared_error(begun, target)] + [error for error, _ in told]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[4] < 0.7 * errors[0]

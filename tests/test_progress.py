@@ -1,0 +1,52 @@
+"""The bar of a painter, and the small picture above it where a terminal can show one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import garl.progress
+from garl.progress import painting_bar, preview
+
+
+def test_half_blocks_hold_two_pixels_each() -> None:
+    canvas = np.arange(3 * 4 * 3, dtype=np.uint8).reshape(3, 4, 3) * 7
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=20)
+    console.print(preview(canvas, 3, 2))
+    lines = console.file.getvalue().split("\n")
+    for row, line in enumerate(lines[:2]):
+        for column, block in enumerate(line.split("▀")[:3]):
+            above, below = canvas[:, 2 * row, column], canvas[:, 2 * row + 1, column]
+            assert f"38;2;{above[0]};{above[1]};{above[2]};48;2;{below[0]};{below[1]};{below[2]}m" in block
+    assert lines[2:] == [""]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [((200, 100), (5, 5)), ((30, 300), (2, 40)), ((1, 1), (1, 1)), ((2, 3), (1, 3))]
+)
+def test_it_fits_and_keeps_the_shape(size: tuple[int, int], text: tuple[int, int]) -> None:
+    lines, columns = text
+    shown = "".join(segment.text for segment in preview(np.zeros((3, *size), np.uint8), 40, 5).segments).splitlines()
+    assert [len(line) for line in shown] == [columns] * lines
+
+
+@pytest.mark.parametrize(("color", "blocks"), [("truecolor", True), ("256", False), (None, False)])
+def test_only_a_terminal_of_true_colour_shows_the_canvas(
+    color: str | None, blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.StringIO()
+    make: Callable[..., Console] = lambda **_: Console(  # noqa: E731
+        file=text, force_terminal=color is not None, color_system=color, width=60, height=30
+    )
+    monkeypatch.setattr(garl.progress, "Console", make)
+    with painting_bar() as progress:
+        progress(0.5, 3, 0.25, np.zeros((3, 8, 8), np.uint8))
+        progress(1.0, 7, float("nan"), np.zeros((3, 8, 8), np.uint8))
+    assert ("▀" in text.getvalue()) == blocks
+    last = text.getvalue().rpartition("strokes")
+    assert last[0].endswith("7 ")
+    assert "nan" not in last[2]
