@@ -38,6 +38,7 @@ def tiny_config() -> Config:
         picture_every=2,
         checkpoint_every=2,
         device="cpu",
+        threads=1,  # runs in other tests may have set more, which rounds otherwise
         paint=PaintConfig(
             height=28,
             width=28,
