@@ -18,7 +18,7 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
   train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json
-  evaluate RUN      measure a trained agent against held-out pictures, as JSON
+  evaluate RUN      measure a trained agent against held-out pictures, as JSON; `evaluate paint`: the painters
   demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture
   bench [WHAT]      measure strokes a second on this machine: engine, train or all
   experiment NAME   put a claim of the thesis to the test, and write its page; LIST lists them
@@ -63,18 +63,23 @@ def _parse(function: Callable[..., Any], name: str, arguments: list[str]) -> Any
 def train(arguments: list[str]) -> None:
     import tyro
 
-    from garl.systems.garl import PRESETS, Config
+    from garl.systems.garl import PRESETS, Config, load_config
     from garl.systems.garl import train as run_training
 
+    if arguments and arguments[0] in SYSTEMS:
+        SYSTEMS[arguments[0]](arguments[1:])
+        return
     if not arguments or arguments[0] not in PRESETS:
         wanted = (
             f"'{arguments[0]}' is not a preset" if arguments and not arguments[0].startswith("-") else "which preset"
         )
         if arguments and arguments[0] in ("-h", "--help"):
             wanted = "usage: garl train PRESET [OPTIONS]; `garl train digits --help` lists the options"
-            print(f"{wanted}; presets: {', '.join(PRESETS)}")
+            print(f"{wanted}; presets: {', '.join([*PRESETS, *SYSTEMS])}")
             return
-        raise GarlError(f"{wanted}: name one of {', '.join(PRESETS)} first, as in `garl train digits --minutes 5`")
+        raise GarlError(
+            f"{wanted}: name one of {', '.join([*PRESETS, *SYSTEMS])} first, as in `garl train digits --minutes 5`"
+        )
     preset = arguments[0]
 
     def command(
@@ -94,7 +99,7 @@ def train(arguments: list[str]) -> None:
         if resume:
             if out is None:
                 raise GarlError("--resume needs the run folder: add --out RUN")
-            config = _resumed(out, config, rest)
+            config = _resumed(out, config, rest, load_config)
         if dry_run:
             print(config.model_dump_json(indent=2))
             return
@@ -105,24 +110,51 @@ def train(arguments: list[str]) -> None:
     _parse(command, f"train {preset}", rest)
 
 
+def train_neural_painter(arguments: list[str]) -> None:
+    import tyro
+
+    from garl.systems.neural_painter import NeuralPainterConfig, load_config
+    from garl.systems.neural_painter import train as run_training
+
+    def command(
+        config: Annotated[NeuralPainterConfig, tyro.conf.arg(name="")] = NeuralPainterConfig(),  # noqa: B008
+        out: Path | None = None,
+        resume: bool = False,
+    ) -> None:
+        """Teach a network a brush's strokes, to paint pictures by gradient. Press Ctrl-C to save and stop.
+
+        Args:
+            config: Settings of the method.
+            out: The run folder; by default runs/neural-painter-DATE-TIME.
+            resume: Go on from the run folder's last checkpoint, with its settings but this budget.
+        """
+        if resume:
+            if out is None:
+                raise GarlError("--resume needs the run folder: add --out RUN")
+            config = _resumed(out, config, arguments, load_config)
+        run_training(config, folder := out or _new_folder("neural-painter"), resume)
+        print(f"trained: {folder}\nnext: garl paint PHOTO --painter neural --agent {folder} --out painting.png")
+
+    _parse(command, "train neural-painter", arguments)
+
+
 def _new_folder(preset: str) -> Path:
     from datetime import datetime
 
     return Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _resumed(folder: Path, given: Any, arguments: list[str]) -> Any:
+def _resumed(folder: Path, given: Any, arguments: list[str], load_config: Callable[[Path], Any]) -> Any:
     """The run's own settings, with the budget and the device of this command line."""
-    from garl.systems.garl import load_config
-
     words = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
     free = {"minutes", "steps", "episodes", "device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
     if other := words - free - {"resume", "out", "dry-run"}:
         raise GarlError(f"a resumed run keeps its settings, so --{min(other)} cannot change: start a new run for that")
     changed = {name.replace("-", "_") for name in words & free}
     config = load_config(folder)
-    if changed & {"minutes", "steps", "episodes"}:
-        config = config.model_copy(update=dict.fromkeys(("minutes", "steps", "episodes")))
+    budgets = {"minutes", "steps", "episodes"} & set(type(config).model_fields)
+    if changed & budgets:
+        config = config.model_copy(update=dict.fromkeys(budgets))
     return config.model_copy(update={name: getattr(given, name) for name in changed})
 
 
@@ -166,8 +198,11 @@ def paint(arguments: list[str]) -> None:
         /,
         out: Path,
         strokes: int = 1000,
-        brush: str = "hard_round",
-        painter: Literal["default", "refine", "greedy"] = "default",
+        brush: str | None = None,
+        painter: Literal["default", "refine", "greedy", "neural"] = "default",
+        agent: Path | None = None,
+        loss: Literal["pixel", "content", "both"] = "pixel",
+        features: Path | None = None,
         background: str = "white",
         seconds: float | None = None,
         seed: int = 0,
@@ -178,15 +213,21 @@ def paint(arguments: list[str]) -> None:
             photo: The picture: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, of any size and shape.
             out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes.
             strokes: How many strokes at most.
-            brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml).
+            brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml); by default
+                hard_round, or the one that the agent has learned.
             painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
-                refine, and greedy for brushes whose texture no gradient knows.
+                refine, and greedy for brushes whose texture no gradient knows; neural moves all strokes together by
+                gradient through the network of an agent.
+            agent: The run folder of `garl train neural-painter`.
+            loss: What the neural painter makes small: the pixels' error, the distance of a network's view of them, or
+                both.
+            features: VGG16 weights for that view (see docs/painters.md); by default a small network.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             seconds: Stop searching after about this time.
             seed: Same seed, same painting, unless --seconds cut it off.
         """
         from garl.brush.spec import load_brush
-        from garl.paint_picture import PAINTERS, check_ending, paint_picture, parse_color, read_picture
+        from garl.paint_picture import check_ending, paint_picture, parse_color, read_picture
         from garl.progress import painting_bar
 
         check_ending(out)
@@ -194,19 +235,56 @@ def paint(arguments: list[str]) -> None:
             raise GarlError(f"--strokes must be from 1 to 100,000 and --seed below 2**32, not {strokes} and {seed}")
         if seconds is not None and not 0 < seconds < float("inf"):
             raise GarlError(f"--seconds must be above 0, not {seconds}")
-        paper, loaded = parse_color(background), load_brush(brush)
+        chosen, renderer = _painter(painter, agent, loss, features)
+        paper = parse_color(background)
+        loaded = renderer.brush if renderer and brush is None else load_brush(brush or "hard_round")
         picture, frames = read_picture(photo, paper)
         if frames > 1:
             print(f"{photo} holds {frames} pictures: the first is painted", file=sys.stderr)
         with painting_bar() as progress:
-            painting = paint_picture(picture, strokes, loaded, PAINTERS[painter], paper, seed, progress, seconds)
+            solve = loss == "pixel"  # colours that please the features are not to be solved anew for the pixels
+            painting = paint_picture(picture, strokes, loaded, chosen, paper, seed, progress, seconds, solve)
         painting.save(out)
+        if renderer:
+            from garl.systems.neural_painter import replay_errors
+
+            shown, real = replay_errors(painting, picture, renderer, seed)
+            print(
+                f"its strokes as the network shows them: {shown:.5f}; as the engine paints them, as small: {real:.5f}"
+            )
         print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
 
     _parse(command, "paint", arguments)
 
 
+def _painter(name: str, agent: Path | None, loss: Any = "pixel", features: Path | None = None) -> tuple[Any, Any]:
+    """The painter of that name, and the network that it paints through if it has one."""
+    from garl.paint_picture import PAINTERS
+
+    if name not in (*PAINTERS, "neural"):
+        raise GarlError(f"'{name}' is not a painter: use one of {', '.join(PAINTERS)}, neural=RUN")
+    if (name == "neural") != (agent is not None):
+        raise GarlError("the painter neural and the run of its agent go together: give both or neither")
+    if agent is None:
+        if loss != "pixel" or features is not None:
+            raise GarlError("--loss and --features are the neural painter's: add --painter neural --agent RUN")
+        return PAINTERS[name], None
+    from functools import partial
+
+    from garl.evaluate.features import load_features
+    from garl.systems.neural_painter import load_strokes
+    from garl.systems.neural_painter import paint as paint_neurally
+
+    renderer = load_strokes(agent)
+    network = None if loss == "pixel" else load_features(features)
+    return partial(paint_neurally, renderer=renderer, loss=loss, features=network), renderer
+
+
 def evaluate(arguments: list[str]) -> None:
+    if arguments and arguments[0] == "paint":
+        evaluate_painters(arguments[1:])
+        return
+
     def command(
         run: Path,
         /,
@@ -245,6 +323,69 @@ def evaluate(arguments: list[str]) -> None:
         print(json.dumps(measure(agent, n, seed, split, judge), indent=2))
 
     _parse(command, "evaluate", arguments)
+
+
+def evaluate_painters(arguments: list[str]) -> None:
+    def command(
+        pictures: tuple[str, ...] = (),
+        /,
+        painters: tuple[str, ...] = ("refine", "greedy"),
+        strokes: tuple[int, ...] = (100, 300, 1000),
+        seconds: tuple[float, ...] = (),
+        brush: str = "hard_round",
+        side: int = 256,
+        each: int = 2,
+        features: Path | None = None,
+        seed: int = 0,
+        out: Path | None = None,
+        as_json: bool = False,
+    ) -> None:
+        """Measure painters: error, structural similarity and perceptual distance against strokes and seconds.
+
+        Args:
+            pictures: Picture files, and sets of pictures, of which held-out ones are taken; by default the photos that
+                ship with scikit-image.
+            painters: Painters of `garl paint`; neural=RUN for a neural painter.
+            strokes: Numbers of strokes, each with all the time that the painter wants.
+            seconds: Times, each with as many strokes as the largest of those.
+            brush: A brush of the library or the path of a brush file.
+            side: Pictures are cropped to squares and resized to so many pixels a side.
+            each: Pictures taken of each set.
+            features: VGG16 weights for the perceptual distance (see docs/painters.md); by default a small network.
+            seed: Same seed, same paintings.
+            out: Folder for the curves (painters.svg) and the paintings side by side (painters.png).
+            as_json: Print every painting's figures as JSON instead of a table of means.
+        """
+        from garl.brush.spec import load_brush
+        from garl.evaluate import painters as measure
+        from garl.evaluate.features import load_features
+        from garl.machine import use_threads
+
+        if not strokes or min(strokes) < 1 or not all(0 < limit < float("inf") for limit in seconds):
+            raise GarlError(f"--strokes must be at least 1 and --seconds above 0, not {strokes} and {seconds}")
+        if not 16 <= side <= 4096 or each < 1 or not 0 <= seed < 2**32:
+            raise GarlError(
+                f"--side is from 16 to 4096, --each ≥ 1, --seed from 0 to 2**32, not {side}, {each}, {seed}"
+            )
+        chosen = {}
+        for word in painters:
+            name, _, agent = word.partition("=")
+            chosen[word], _ = _painter(name, Path(agent) if agent else None)
+        loaded, network = load_brush(brush), load_features(features)
+        targets = measure.read_pictures(pictures or measure.photos(), side, each)
+        use_threads(1)
+        trials, shown = [], {}
+        for trial, painting in measure.compare(targets, chosen, strokes, seconds, loaded, network, seed):
+            print(f"{trial.picture}, {trial.painter}, {trial.strokes:,}: error {trial.error:.5f}", file=sys.stderr)
+            trials.append(trial)
+            if trial.limit is None and trial.allowed == max(strokes):
+                shown[trial.picture, trial.painter] = painting
+        if out is not None:
+            measure.draw_curves(trials, out / "painters.svg")
+            measure.draw_sheet(targets, shown, out / "painters.png")
+        print(json.dumps([trial._asdict() for trial in trials], indent=2) if as_json else measure.table(trials))
+
+    _parse(command, "evaluate paint", ["--as-json" if word == "--json" else word for word in arguments])
 
 
 def demo(arguments: list[str]) -> None:
@@ -392,6 +533,9 @@ def data(arguments: list[str]) -> None:
 
     _parse(command, "data", arguments)
 
+
+SYSTEMS: dict[str, Callable[[list[str]], None]] = {"neural-painter": train_neural_painter}
+"""What `garl train` offers beside the presets of the method."""
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,

@@ -145,17 +145,20 @@ def paint_picture(
     seed: int = 0,
     progress: PaintProgress = silent,
     seconds: float | None = None,
+    solve_colors: bool = True,
 ) -> Painting:
     """Paint `target` (3, H, W) uint8 in at most `count` strokes; the painter sees it small, the engine paints it full.
 
     With `seconds` a painter stops searching after about that time; without, the same seed gives the same painting.
+    `solve_colors` gives the strokes the colours that are nearest to the target's; else they keep the painter's.
     """
     _, height, width = target.shape
-    paper, small = np.array(background, np.uint8), _reduced(target)
+    paper, small = np.array(background, np.uint8), reduced(target, WORKING_SIDE)
     strokes = painter(small, paper, count, brush, seed, progress, seconds)
     assert strokes.shape[1] == STROKE_SIZE
     assert 1 <= len(strokes) <= count
-    strokes = recolor(strokes, small, paper, brush, seed)
+    if solve_colors:
+        strokes = recolor(strokes, small, paper, brush, seed)
     *_, picture = replay(strokes, brush, background, (height, width), seed)
     file = StrokeFile(
         height=height,
@@ -183,10 +186,10 @@ def replay(
         yield canvas[0]
 
 
-def _reduced(picture: np.ndarray) -> np.ndarray:
-    """The picture with at most `WORKING_SIDE`² pixels, each the mean of what it stands for."""
+def reduced(picture: np.ndarray, side: int) -> np.ndarray:
+    """The picture with at most `side`² pixels, each the mean of what it stands for."""
     _, height, width = picture.shape
-    shrink = WORKING_SIDE / math.sqrt(height * width)
+    shrink = side / math.sqrt(height * width)
     if shrink >= 1:
         return picture
     size = max(1, round(width * shrink)), max(1, round(height * shrink))

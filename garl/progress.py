@@ -71,16 +71,22 @@ def silent(share: float, strokes: int, error: float) -> None:
 
 
 @contextmanager
-def painting_bar() -> Iterator[PaintProgress]:
-    """A bar with strokes, rate, error and the time left: live in a terminal, its last state elsewhere."""
+def bar(doing: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar, told the share of the work done and a line about it: live in a terminal, its last state elsewhere."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as shown:
+        task = shown.add_task(doing, total=1.0)
+        yield lambda share, about: shown.update(task, completed=min(share, 1.0), description=about)
+
+
+@contextmanager
+def painting_bar() -> Iterator[PaintProgress]:
+    """A bar with strokes, rate, error and the time left."""
     started = time.monotonic()
-    with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
-        task = bar.add_task("painting", total=1.0)
+    with bar("painting") as update:
 
         def show(share: float, strokes: int, error: float) -> None:
             rate = strokes / max(1e-9, time.monotonic() - started)
-            about = f"{strokes:,} strokes  {rate:,.0f}/s  error {error:.5f}"
-            bar.update(task, completed=min(share, 1.0), description=about)
+            update(share, f"{strokes:,} strokes  {rate:,.0f}/s  error {error:.5f}")
 
         yield show

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -38,11 +38,11 @@ from garl.brush.geometry import (
 )
 from garl.brush.spec import Brush
 from garl.engine import differentiable
-from garl.engine.differentiable import Tip, tip_of
-from garl.engine.paint import render_strokes
+from garl.engine.differentiable import tip_of
+from garl.engine.paint import render_strokes, untinted
 from garl.progress import PaintProgress, silent
 from garl.settings import Settings
-from garl.systems.greedy import box, untinted
+from garl.systems.greedy import box
 
 
 class RefineConfig(Settings):
@@ -86,6 +86,10 @@ def refine(
     """
     rng, tip, started = np.random.default_rng(seed), tip_of(brush), time.monotonic()
     picture, paper = as_tensors(target, background)
+
+    def error(strokes: Tensor) -> Tensor:
+        return ((differentiable.paint(strokes, paper, tip) - picture) ** 2).mean()
+
     steps = [config.steps] * (config.stages - 1) + [config.last_steps]
     strokes = torch.empty(0, STROKE_SIZE)
     for stage in range(config.stages):
@@ -94,7 +98,7 @@ def refine(
         strokes = strokes[keep.sort().values]
         grown = min(1.0, (stage + 1) / max(1.0, config.growing * config.stages))
         wanted = max(1, round(count * grown**2))
-        size = _size(brush, grown, count, config)
+        size = thickness_at(brush, grown, count, config)
         canvas = differentiable.paint(strokes, paper, tip)
         new = propose(picture, canvas, max(0, wanted - len(strokes)), size, brush, config, rng)
         strokes = torch.cat([strokes, new])
@@ -106,7 +110,7 @@ def refine(
         ) -> None:
             progress(before + share * (after - before), n, error)
 
-        strokes = descend(strokes, picture, paper, brush, tip, steps[stage], deadline, config, show)
+        strokes = descend(strokes, error, picture.shape[1:], brush, steps[stage], deadline, config, show)
     return strokes.numpy()
 
 
@@ -117,8 +121,8 @@ def as_tensors(target: np.ndarray, background: np.ndarray) -> tuple[Tensor, Tens
     return picture, paper
 
 
-def _size(brush: Brush, fraction: float, count: int, config: RefineConfig) -> float:
-    """Thickness of a stage's new strokes."""
+def thickness_at(brush: Brush, fraction: float, count: int, config: RefineConfig) -> float:
+    """Thickness of the new strokes of a stage that comes after this fraction of the growth."""
     control = brush.spec.control
     fine = min(control.max_thickness, max(control.min_thickness, config.fineness / count**0.5))
     coarse = max(fine, min(control.max_thickness, 0.25))
@@ -163,17 +167,17 @@ def propose(
 
 def descend(
     strokes: Tensor,
-    picture: Tensor,
-    paper: Tensor,
+    error: Callable[[Tensor], Tensor],
+    size: Sequence[int],
     brush: Brush,
-    tip: Tip,
     steps: int,
     deadline: float,
     config: RefineConfig,
     show: Callable[[float, float], None],
 ) -> Tensor:
-    """The strokes after `steps` steps of Adam on the squared error, or at the deadline, each within its range."""
-    control, (_, height, width) = brush.spec.control, picture.shape
+    """The strokes after `steps` steps of Adam on the error that `error` says they make, or at the deadline, each within
+    its range; `size` is (height, width) of the canvas."""
+    control, (height, width) = brush.spec.control, size
     low, high = torch.zeros(STROKE_SIZE), torch.ones(STROKE_SIZE)
     low[THICKNESS], high[THICKNESS] = control.min_thickness, control.max_thickness
     low[OPACITY], high[OPACITY] = control.min_opacity, control.max_opacity
@@ -185,15 +189,15 @@ def descend(
     begun, step, spent = time.monotonic(), 0, 0.0 if steps else 1.0
     while spent < 1.0:
         adam.param_groups[0]["lr"] = min(1.0, 2.05 - 2.0 * spent)  # constant, and falling from the middle on
-        error = ((differentiable.paint(scaled * rate, paper, tip) - picture) ** 2).mean()
+        found = error(scaled * rate)
         adam.zero_grad()
-        error.backward()
+        found.backward()
         adam.step()
         with torch.no_grad():
             scaled.copy_((scaled * rate).clamp(low, high) / rate)
         step += 1
         spent = max(step / steps, (time.monotonic() - begun) / max(1e-3, deadline - begun))
-        show(min(spent, 1.0), error.item())
+        show(min(spent, 1.0), found.item())
     return (scaled * rate).detach().clamp(low, high)
 
 
