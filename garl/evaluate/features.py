@@ -106,7 +106,7 @@ def _read(path: Path, shapes: dict[str, Sequence[int]]) -> dict[str, Tensor]:
             fitting = [
                 name
                 for name in file.keys()  # noqa: SIM118
-                if tuple(file.get_slice(name).get_shape()) == tuple(shapes.get(name, ()))
+                if name in shapes and tuple(file.get_slice(name).get_shape()) == tuple(shapes[name])
             ]
             tensors = {name: file.get_tensor(name).float() for name in fitting}
     except (SafetensorError, OSError) as error:

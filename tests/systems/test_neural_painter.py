@@ -1,0 +1,164 @@
+"""A network that learns the engine's strokes, and pictures painted through it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from garl import cli
+from garl.brush.spec import load_brush
+from garl.engine.neural_strokes import NeuralStrokes
+from garl.errors import GarlError
+from garl.evaluate.features import load_features
+from garl.evaluate.pixels import mean_squared_error
+from garl.paint_picture import paint_picture
+from garl.runs import load_checkpoint
+from garl.systems.neural_painter import NeuralPainterConfig, load_strokes, paint, replay_errors, train
+from garl.systems.refine import RefineConfig
+
+SMALL = NeuralPainterConfig(
+    brush="point", side=16, width=4, batch_size=16, threads=1, checkpoint_every=2, frame="stroke", learning_rate=3e-3
+)
+QUICK = RefineConfig(stages=2, steps=10, last_steps=25)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module", params=["gan", "vae"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("neural") / request.param
+    train(SMALL.changed({"kind": request.param, "steps": 300 if request.param == "gan" else 700}), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def target() -> np.ndarray:
+    """A dark disc and a coloured one on white, 24 × 36."""
+    y, x = np.indices((24, 36))
+    picture = np.full((3, 24, 36), 255, np.uint8)
+    picture[:, np.hypot(x - 9, y - 8) < 6] = 30
+    picture[:, np.hypot(x - 26, y - 15) < 7] = [[200], [60], [20]]
+    return picture
+
+
+def test_it_learns_to_paint_as_the_engine(run: Path) -> None:
+    """Dots of one form: the best network has no gap, a blank one has 1."""
+    records = [record for record in metrics(run) if "test/gap" in record]
+    assert records[-1]["test/gap"] < 0.25
+    assert records[-1]["test/error"] < 0.05
+    assert records[-1]["test/gap"] < records[0]["test/gap"]
+    assert (run / "pictures" / "samples.png").exists()
+
+
+def test_what_it_has_learned_paints_pictures_that_the_engine_repeats(run: Path, target: np.ndarray) -> None:
+    renderer, paper = load_strokes(run), (255, 255, 255)
+    assert renderer.brush.name == "point"
+    painter = partial(paint, renderer=renderer, config=QUICK)
+    painting = paint_picture(target, 12, renderer.brush, painter, paper, seed=1)
+    blank = mean_squared_error(np.full_like(target, 255), target)
+    shown, real = replay_errors(painting, target, renderer, 1)
+    assert painting.error == pytest.approx(real, rel=1e-5)
+    assert real < 0.35 * blank
+    assert abs(shown - real) < 0.2 * blank
+    again = paint_picture(target, 12, renderer.brush, painter, paper, seed=1)
+    assert np.array_equal(painting.strokes.strokes, again.strokes.strokes)
+
+
+def test_content_is_what_the_features_see(run: Path, target: np.ndarray) -> None:
+    renderer, features, white = load_strokes(run), load_features(), np.full(3, 255, np.uint8)
+    picture = torch.from_numpy(target).float()[None] / 255
+    distance = {}
+    for loss in ("pixel", "content"):
+        strokes = paint(
+            target, white, 8, renderer.brush, 2, renderer=renderer, loss=loss, features=features, config=QUICK
+        )
+        canvas = renderer.paint(torch.from_numpy(strokes), torch.ones(3, 24, 36))[None]
+        distance[loss] = features.distance(features(canvas), features(picture)).item()
+    assert distance["content"] < distance["pixel"]
+
+
+def test_another_brush_is_refused(run: Path, target: np.ndarray) -> None:
+    with pytest.raises(GarlError, match="has learned the brush 'point'"):
+        paint(target, np.zeros(3, np.uint8), 2, load_brush("ink"), 0, renderer=load_strokes(run))
+
+
+@pytest.mark.parametrize("kind", ["gan", "vae"])
+def test_a_resumed_run_is_the_uninterrupted_one(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SMALL.changed({"kind": kind, "steps": 150, "brush": "charcoal"})
+    train(config, tmp_path / "whole")
+
+    def killed(self: NeuralPainterConfig, seconds: float, steps: int) -> float:
+        if steps >= 125:
+            raise RuntimeError("killed")
+        return steps / 150
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NeuralPainterConfig, "spent", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "parts")
+    assert load_checkpoint(tmp_path / "parts")[1]["cycle"] == 4
+    train(config, tmp_path / "parts", resume=True)
+    whole, parts = (load_checkpoint(tmp_path / name)[0] for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    seeds = [
+        [{k: v for k, v in each.items() if k != "seconds"} for each in metrics(tmp_path / n)]
+        for n in ("whole", "parts")
+    ]
+    assert seeds[0] == seeds[1]
+
+
+def test_the_commands(
+    tmp_path: Path, target: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(target.transpose(1, 2, 0)).save("photo.png")
+
+    def garl(line: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["garl", *line.split()])
+        cli.main()
+        return capsys.readouterr().out
+
+    flags = "--brush ink --kind vae --side 16 --width 2 --batch-size 4 --steps 50"
+    assert "--painter neural --agent run" in garl(f"train neural-painter --out run {flags}")
+    assert [record["steps"] for record in metrics(Path("run"))] == [25, 50]
+    garl("train neural-painter --out run --resume --steps 75")
+    assert [record["steps"] for record in metrics(Path("run"))] == [25, 50, 75]
+    assert isinstance(load_strokes(Path("run")), NeuralStrokes)
+    words = "paint photo.png --strokes 3 --seconds 0.3 --painter neural --agent run"
+    out = garl(f"{words} --loss both --out a.json")
+    assert "as the engine paints them" in out
+    assert json.loads(Path("a.json").read_text())["brushes"][0]["name"] == "ink"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("paint a.png --out b.png --painter neural", "go together"),
+        ("paint a.png --out b.png --agent run", "go together"),
+        ("paint a.png --out b.png --loss content", "--loss and --features are the neural painter's"),
+        ("paint a.png --out b.png --painter neural --agent run", "there is no run folder run"),
+        ("paint a.png --out b.png --painter neural --agent other", "other is not the run of a neural painter"),
+        ("train neural-painter --brush hard_rond", "did you mean hard_round"),
+        ("train neural-painter --minutes 1 --steps 3", "leave out one"),
+        ("train neural-painter --out other --resume", "is not the run of a neural painter"),
+        ("train neural-painter --out other --resume --kind vae", "--kind cannot change"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    line: str, says: str, tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other").symlink_to(tiny_run)
+    command, *words = line.split()
+    with pytest.raises(GarlError, match=says):
+        cli.COMMANDS[command](words)
