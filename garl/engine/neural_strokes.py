@@ -173,9 +173,9 @@ class NeuralStrokes:
     def paint(self, strokes: Tensor, background: Tensor) -> Tensor:
         """The canvas (3, H, W) float32, 0..1, after strokes (T, 14) on `background` (3, H, W); differentiable."""
         alpha = strokes[:, OPACITY, None, None] * self.masks(strokes, background.shape[1:])
-        through = (1.0 - alpha).flip(0).cumprod(0).flip(0)  # what a stroke and the later ones let through
-        later = torch.cat([through[1:], torch.ones_like(through[:1])])
-        return background * through[0] + torch.einsum("thw,tc->chw", later * alpha, strokes[:, COLOR])
+        last = torch.ones_like(background[:1])
+        through = torch.cat([last, (1.0 - alpha).flip(0)]).cumprod(0).flip(0)  # of stroke t and all later ones
+        return background * through[0] + torch.einsum("thw,tc->chw", through[1:] * alpha, strokes[:, COLOR])
 
 
 def gap(masks: Tensor, engine: Tensor) -> float:

@@ -347,7 +347,7 @@ def paint(
         after = (stage + 1) / config.stages
         wanted = max(1, round(count * after**2))
         with torch.no_grad():
-            canvas = renderer.paint(strokes, paper) if len(strokes) else paper
+            canvas = renderer.paint(strokes, paper)
         size = thickness_at(brush, after, count, config)
         new = propose(picture, canvas, wanted - len(strokes), size, brush, config, rng)
         strokes = torch.cat([strokes, new])

@@ -33,15 +33,18 @@ def masks_of(strokes: Tensor, brush: Brush, size: tuple[int, int]) -> Tensor:
 
 
 @pytest.mark.parametrize("frame", ["canvas", "stroke"])
-@pytest.mark.parametrize("name", ["hard_round", "charcoal", "line", "point"])
-def test_a_network_that_is_the_engine_paints_as_the_engine(name: str, frame: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "most"), [("hard_round", 0.07), ("charcoal", 0.45), ("triangle", 0.12), ("point", 0.06)]
+)
+def test_a_network_that_is_the_engine_paints_as_the_engine(name: str, most: float, frame: str) -> None:
+    """But for resampling once, which fine grain shows."""
     brush = load_brush(name)
     strokes = random_strokes(40, brush, torch.Generator().manual_seed(1))
     renderer = NeuralStrokes(Oracle(brush, 128), brush, frame)  # type: ignore[arg-type]
     for size in (SIZE, SIZE[::-1]):
         masks, engine = renderer.masks(strokes, size), masks_of(strokes, brush, size)
-        assert gap(masks, engine) < 0.12  # resampled once
-        assert gap(masks.flip(1), engine) > 0.5
+        assert gap(masks, engine) < most
+        assert gap(masks.flip(1), engine) > 1.0
 
 
 def test_a_stroke_of_half_the_size_elsewhere_has_the_same_form() -> None:
