@@ -242,9 +242,10 @@ def critic_step(
 def generator_step(
     networks: Networks, form: Tensor, picture: Tensor, config: NeuralPainterConfig, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """−a E[D(G(s), s)] − E[log P(x|s)] + Σₗ E[(fₗ(x) − fₗ(G(s)))²], P: each pixel of G(s) as the chance of paint, fₗ: the
-    critic's maps (feature matching, Salimans et al. 2016, eq. 8). Absolute errors instead would begin with a blank
-    picture and stay there: of the few pixels that a stroke covers, the median is 0.
+    """−a E[D(G(s), s)] − E[log P(x|s)] + Σₗ E[(fₗ(x) − fₗ(G(s)))²], P: G(s) as each pixel's chance of paint, fₗ: the
+    critic's maps (after feature matching, Salimans et al. 2016, §3.1).
+
+    Absolute errors would stay blank: a pixel's median over all strokes is 0.
     """
     logits = networks.decoder.logits(networks.map(form))
     opinion, maps = networks.critic(logits.sigmoid(), form)

@@ -14,18 +14,32 @@ from PIL import Image
 
 from garl import cli
 from garl.brush.spec import load_brush
-from garl.engine.neural_strokes import NeuralStrokes
+from garl.engine.neural_strokes import NeuralStrokes, gap
+from garl.engine.paint import untinted
 from garl.errors import GarlError
 from garl.evaluate.features import load_features
 from garl.evaluate.pixels import mean_squared_error
 from garl.paint_picture import paint_picture
 from garl.runs import load_checkpoint
-from garl.systems.neural_painter import NeuralPainterConfig, load_strokes, paint, replay_errors, train
+from garl.systems.neural_painter import (
+    Networks,
+    NeuralPainterConfig,
+    autoencoder_step,
+    critic_step,
+    draw,
+    generator_step,
+    load_strokes,
+    map_step,
+    paint,
+    replay_errors,
+    train,
+)
 from garl.systems.refine import RefineConfig
 
 SMALL = NeuralPainterConfig(
     brush="point", side=16, width=4, batch_size=16, threads=1, checkpoint_every=2, frame="stroke", learning_rate=3e-3
 )
+LINES = NeuralPainterConfig(brush="line", side=16, width=8, frame="stroke")
 QUICK = RefineConfig(stages=2, steps=10, last_steps=25)
 
 
@@ -36,7 +50,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 @pytest.fixture(scope="module", params=["gan", "vae"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("neural") / request.param
-    train(SMALL.changed({"kind": request.param, "steps": 300 if request.param == "gan" else 700}), folder)
+    train(SMALL.changed({"kind": request.param, "steps": 75 if request.param == "gan" else 200}), folder)
     return folder
 
 
@@ -50,13 +64,52 @@ def target() -> np.ndarray:
     return picture
 
 
-def test_it_learns_to_paint_as_the_engine(run: Path) -> None:
-    """Dots of one form: the best network has no gap, a blank one has 1."""
+def test_dots_of_one_form_are_learned_at_once(run: Path) -> None:
     records = [record for record in metrics(run) if "test/gap" in record]
-    assert records[-1]["test/gap"] < 0.25
-    assert records[-1]["test/error"] < 0.05
-    assert records[-1]["test/gap"] < records[0]["test/gap"]
+    assert records[-1]["test/gap"] < 0.35  # the best network has no gap, a blank one has 1
+    assert records[-1]["test/error"] < 0.03
     assert (run / "pictures" / "samples.png").exists()
+
+
+@pytest.fixture
+def lesson() -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:
+    """Eight lines, as a network is told them and as the engine paints them."""
+    brush, generator = load_brush("line"), torch.Generator().manual_seed(0)
+    return *draw(LINES, brush, untinted(brush), 8, generator), generator
+
+
+def test_critic_and_generator_learn_eight_strokes_by_heart(
+    lesson: tuple[torch.Tensor, torch.Tensor, torch.Generator],
+) -> None:
+    form, picture, generator = lesson
+    torch.manual_seed(0)
+    networks = Networks(LINES, load_brush("line"))
+    optimizers = [torch.optim.Adam(part.parameters(), 3e-3) for part in (networks.critic, networks.decoder)]
+    for _ in range(80):
+        critic_step(networks, form, picture, LINES, optimizers[0], generator)
+        generator_step(networks, form, picture, LINES, optimizers[1])
+    assert gap(networks(form).detach(), picture) < 0.2
+    turned = picture.transpose(2, 3)
+    real, false = (networks.critic(each, form)[0].mean().item() for each in (picture, turned))
+    assert real > false
+
+
+def test_the_map_finds_the_codes_of_the_pictures(lesson: tuple[torch.Tensor, torch.Tensor, torch.Generator]) -> None:
+    form, picture, generator = lesson
+    config = LINES.changed({"kind": "vae"})
+    torch.manual_seed(0)
+    networks = Networks(config, load_brush("line"))
+    both = [*networks.decoder.parameters(), *networks.encoder.parameters()]
+    optimizers = torch.optim.Adam(both, 3e-3), torch.optim.Adam(networks.map.parameters(), 3e-3)
+    for _ in range(80):
+        autoencoder_step(networks, picture, config, optimizers[0], generator)
+    code = networks.encoder(picture)[0][:, : config.code]
+    seen = networks.decoder(code).detach()
+    assert gap(seen, picture) < 0.4
+    assert gap(networks(form).detach(), seen) > 0.5
+    for _ in range(80):
+        map_step(networks, form, picture, optimizers[1])
+    assert gap(networks(form).detach(), seen) < 0.2
 
 
 def test_what_it_has_learned_paints_pictures_that_the_engine_repeats(run: Path, target: np.ndarray) -> None:
@@ -93,19 +146,19 @@ def test_another_brush_is_refused(run: Path, target: np.ndarray) -> None:
 
 @pytest.mark.parametrize("kind", ["gan", "vae"])
 def test_a_resumed_run_is_the_uninterrupted_one(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = SMALL.changed({"kind": kind, "steps": 150, "brush": "charcoal"})
+    config = SMALL.changed({"kind": kind, "steps": 75, "batch_size": 4, "checkpoint_every": 1})
     train(config, tmp_path / "whole")
 
     def killed(self: NeuralPainterConfig, seconds: float, steps: int) -> float:
-        if steps >= 125:
+        if steps >= 50:
             raise RuntimeError("killed")
-        return steps / 150
+        return steps / 75
 
     with monkeypatch.context() as patch:
         patch.setattr(NeuralPainterConfig, "spent", killed)
         with pytest.raises(RuntimeError, match="killed"):
             train(config, tmp_path / "parts")
-    assert load_checkpoint(tmp_path / "parts")[1]["cycle"] == 4
+    assert load_checkpoint(tmp_path / "parts")[1]["cycle"] == 1
     train(config, tmp_path / "parts", resume=True)
     whole, parts = (load_checkpoint(tmp_path / name)[0] for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
