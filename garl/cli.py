@@ -15,7 +15,8 @@ usage: garl COMMAND ...
 
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
-  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast
+  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast;
+                    other systems: neural-painter
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON; `evaluate paint`: the painters
@@ -61,33 +62,44 @@ def _parse(function: Callable[..., Any], name: str, arguments: list[str]) -> Any
 
 
 def train(arguments: list[str]) -> None:
-    import tyro
-
-    from garl.systems.garl import PRESETS, Config, load_config
-    from garl.systems.garl import train as run_training
-
     if arguments and arguments[0] in SYSTEMS:
         SYSTEMS[arguments[0]](arguments[1:])
         return
+    from garl.systems.garl import PRESETS, load_config
+    from garl.systems.garl import train as run_training
+
     if not arguments or arguments[0] not in PRESETS:
         wanted = (
             f"'{arguments[0]}' is not a preset" if arguments and not arguments[0].startswith("-") else "which preset"
         )
         if arguments and arguments[0] in ("-h", "--help"):
             wanted = "usage: garl train PRESET [OPTIONS]; `garl train digits --help` lists the options"
-            print(f"{wanted}; presets: {', '.join([*PRESETS, *SYSTEMS])}")
+            print(f"{wanted}; presets: {', '.join(PRESETS)}; other systems: {', '.join(SYSTEMS)}")
             return
-        raise GarlError(
-            f"{wanted}: name one of {', '.join([*PRESETS, *SYSTEMS])} first, as in `garl train digits --minutes 5`"
-        )
+        raise GarlError(f"{wanted}: name one of {', '.join(PRESETS)} first, as in `garl train digits --minutes 5`")
     preset = arguments[0]
+    words = [re.sub(r"^--brush(?==|$)", "--paint.brush", word) for word in arguments[1:]]
+    folder = _train(preset, PRESETS[preset], load_config, run_training, words)
+    if folder:
+        print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+
+
+def _train(
+    name: str,
+    default: Any,
+    load_config: Callable[[Path], Any],
+    run_training: Callable[[Any, Path, bool], None],
+    arguments: list[str],
+) -> Path | None:
+    """Train a preset or system whose settings are `default` but for the arguments; returns the folder, if it ran."""
+    import tyro
 
     def command(
-        config: Annotated[Config, tyro.conf.arg(name="")] = PRESETS[preset],
+        config: Annotated[type(default), tyro.conf.arg(name="")] = default,  # type: ignore[valid-type]
         out: Path | None = None,
         resume: bool = False,
         dry_run: bool = False,
-    ) -> None:
+    ) -> Path | None:
         """Train an agent. Press Ctrl-C to save and stop.
 
         Args:
@@ -99,43 +111,25 @@ def train(arguments: list[str]) -> None:
         if resume:
             if out is None:
                 raise GarlError("--resume needs the run folder: add --out RUN")
-            config = _resumed(out, config, rest, load_config)
+            config = _resumed(load_config(out), config, arguments)
         if dry_run:
             print(config.model_dump_json(indent=2))
-            return
-        run_training(config, folder := out or _new_folder(preset), resume)
-        print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+            return None
+        run_training(config, folder := out or _new_folder(name), resume)
+        return folder
 
-    rest = [re.sub(r"^--brush(?==|$)", "--paint.brush", word) for word in arguments[1:]]
-    _parse(command, f"train {preset}", rest)
+    return _parse(command, f"train {name}", arguments)
 
 
-def train_neural_painter(arguments: list[str]) -> None:
-    import tyro
+def neural_painter(arguments: list[str]) -> None:
+    from garl.systems.neural_painter import NeuralPainterConfig, load_config, train
 
-    from garl.systems.neural_painter import NeuralPainterConfig, load_config
-    from garl.systems.neural_painter import train as run_training
-
-    def command(
-        config: Annotated[NeuralPainterConfig, tyro.conf.arg(name="")] = NeuralPainterConfig(),  # noqa: B008
-        out: Path | None = None,
-        resume: bool = False,
-    ) -> None:
-        """Teach a network a brush's strokes, to paint pictures by gradient. Press Ctrl-C to save and stop.
-
-        Args:
-            config: Settings of the method.
-            out: The run folder; by default runs/neural-painter-DATE-TIME.
-            resume: Go on from the run folder's last checkpoint, with its settings but this budget.
-        """
-        if resume:
-            if out is None:
-                raise GarlError("--resume needs the run folder: add --out RUN")
-            config = _resumed(out, config, arguments, load_config)
-        run_training(config, folder := out or _new_folder("neural-painter"), resume)
+    if folder := _train("neural-painter", NeuralPainterConfig(), load_config, train, arguments):
         print(f"trained: {folder}\nnext: garl paint PHOTO --painter neural --agent {folder} --out painting.png")
 
-    _parse(command, "train neural-painter", arguments)
+
+SYSTEMS: dict[str, Callable[[list[str]], None]] = {"neural-painter": neural_painter}
+"""What `garl train` knows beside GARL's presets."""
 
 
 def _new_folder(preset: str) -> Path:
@@ -144,15 +138,14 @@ def _new_folder(preset: str) -> Path:
     return Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _resumed(folder: Path, given: Any, arguments: list[str], load_config: Callable[[Path], Any]) -> Any:
+def _resumed(config: Any, given: Any, arguments: list[str]) -> Any:
     """The run's own settings, with the budget and the device of this command line."""
     words = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
-    free = {"minutes", "steps", "episodes", "device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
+    budgets = {"minutes", "steps", "episodes", "updates"} & type(config).model_fields.keys()
+    free = budgets | {"device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
     if other := words - free - {"resume", "out", "dry-run"}:
         raise GarlError(f"a resumed run keeps its settings, so --{min(other)} cannot change: start a new run for that")
     changed = {name.replace("-", "_") for name in words & free}
-    config = load_config(folder)
-    budgets = {"minutes", "steps", "episodes"} & set(type(config).model_fields)
     if changed & budgets:
         config = config.model_copy(update=dict.fromkeys(budgets))
     return config.model_copy(update={name: getattr(given, name) for name in changed})
@@ -533,9 +526,6 @@ def data(arguments: list[str]) -> None:
 
     _parse(command, "data", arguments)
 
-
-SYSTEMS: dict[str, Callable[[list[str]], None]] = {"neural-painter": train_neural_painter}
-"""What `garl train` offers beside the presets of the method."""
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": train,

@@ -49,7 +49,7 @@ from garl.progress import PaintProgress, bar, silent
 from garl.runs import flatten, load_checkpoint, open_run, read_config, stop_requests, unflatten
 from garl.settings import Settings
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
-from garl.systems.state import SizeLimit, restore_module, under
+from garl.systems.state import SizeLimit, misfit, restore_module, under
 
 Loss = Literal["pixel", "content", "both"]
 CYCLE = 25
@@ -72,7 +72,7 @@ class NeuralPainterConfig(Settings):
     kind: Literal["gan", "vae"] = "gan"
     """What learns: a generative adversarial network, or a variational autoencoder and a map to its codes."""
     frame: Frame = "canvas"
-    """What a patch shows: the whole canvas, as in the paper, or the square about the stroke, learned faster."""
+    """What a patch shows: the whole canvas, as in the paper, or the square about the stroke, whatever its place."""
     side: Literal[16, 32, 64, 128] = 64
     """Pixels of a patch's side."""
     width: int = Field(16, ge=1, le=256)
@@ -135,15 +135,18 @@ class Networks(nn.Module):
 
 
 def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
-    """Learn a brush's strokes in the run folder `out`; with `resume`, go on from its last checkpoint."""
+    """Learn a brush's strokes in the run folder `out`; with `resume`, go on from its last checkpoint.
+
+    Raises GarlError if the brush or the folder will not do, or if training diverges.
+    """
     use_threads(config.threads)
-    brush = load_brush(config.brush)
+    if not resume:
+        load_brush(config.brush)  # a mistake must be found before the folder is made
     folder = open_run(out, config.model_dump(mode="json"), resume)
     with folder as run, bar("training") as show, stop_requests() as stopping:
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
-        if run.checkpoint:
-            brush = saved_brush(run.checkpoint[1], out)
+        brush = saved_brush(run.checkpoint[1], out) if run.checkpoint else load_brush(config.brush)
         networks = Networks(config, brush)
         if config.kind == "gan":
             parts: dict[str, list[nn.Module]] = {"generator": [networks.decoder], "critic": [networks.critic]}
@@ -157,10 +160,13 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
         if run.checkpoint:
             tensors, meta = run.checkpoint
             restore_module(networks, "networks.", tensors, out)
-            for name, optimizer in optimizers.items():
-                unflatten(name, tensors, optimizer)
-            generator.set_state(tensors["generator"])
-            cycle, seconds = int(meta["cycle"]), float(meta["seconds"])
+            try:
+                for name, optimizer in optimizers.items():
+                    unflatten(name, tensors, optimizer)
+                generator.set_state(tensors["generator"])
+                cycle, seconds = int(meta["cycle"]), float(meta["seconds"])
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise GarlError(misfit(out)) from error
         run.start_after(cycle)
         prepared, started = untinted(brush), time.monotonic() - seconds
         unseen_form, unseen = draw(config, brush, prepared, UNSEEN, torch.Generator().manual_seed(config.seed + 2**32))
