@@ -349,13 +349,15 @@ def evaluate_painters(arguments: list[str]) -> None:
             out: Folder for the curves (painters.svg) and the paintings side by side (painters.png).
             as_json: Print every painting's figures as JSON instead of a table of means.
         """
+        from garl.atomic import writing
         from garl.brush.spec import load_brush
         from garl.evaluate import painters as measure
         from garl.evaluate.features import load_features
+        from garl.export.curves import load_figure
         from garl.machine import use_threads
 
-        if not strokes or min(strokes) < 1 or not all(0 < limit < float("inf") for limit in seconds):
-            raise GarlError(f"--strokes must be at least 1 and --seconds above 0, not {strokes} and {seconds}")
+        if min(strokes, default=0) < 1 or not all(0 < limit < float("inf") for limit in seconds) or not painters:
+            raise GarlError(f"--strokes are at least 1, --seconds above 0, not {strokes} and {seconds}; name a painter")
         if not 16 <= side <= 4096 or each < 1 or not 0 <= seed < 2**32:
             raise GarlError(
                 f"--side is from 16 to 4096, --each ≥ 1, --seed from 0 to 2**32, not {side}, {each}, {seed}"
@@ -366,6 +368,10 @@ def evaluate_painters(arguments: list[str]) -> None:
             chosen[word], _ = _painter(name, Path(agent) if agent else None)
         loaded, network = load_brush(brush), load_features(features)
         targets = measure.read_pictures(pictures or measure.photos(), side, each)
+        if out is not None:
+            load_figure()  # what is missing must be found before the work is done
+            with writing(out):
+                out.mkdir(parents=True, exist_ok=True)
         use_threads(1)
         trials, shown = [], {}
         for trial, painting in measure.compare(targets, chosen, strokes, seconds, loaded, network, seed):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from garl.atomic import replacing
 from garl.errors import GarlError
 
 
@@ -20,13 +21,18 @@ class Panel(NamedTuple):
     scales: tuple[str, str] = ("linear", "log")  # of the abscissa and the ordinate
 
 
-def draw_panels(rows: Sequence[Sequence[Panel]], path: Path) -> None:
-    """Write an SVG: one row of panels below the other. Raises GarlError if matplotlib is missing."""
+def load_figure() -> Any:
+    """Matplotlib's Figure. Raises GarlError if it is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise GarlError("the curves need matplotlib: pip install 'garl[experiments]'") from error
-    figure = Figure(figsize=(5.5 * len(rows[0]), 4 if len(rows) == 1 else 3 * len(rows)), layout="constrained")
+    return Figure
+
+
+def draw_panels(rows: Sequence[Sequence[Panel]], path: Path) -> None:
+    """Write an SVG: one row of panels below the other. Raises GarlError if matplotlib or the folder is missing."""
+    figure = load_figure()(figsize=(5.5 * len(rows[0]), 4 if len(rows) == 1 else 3 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(rows[0]), sharey="row", squeeze=False)
     for row, panels in zip(grid, rows, strict=True):
         for axes, panel in zip(row, panels, strict=True):
@@ -37,4 +43,5 @@ def draw_panels(rows: Sequence[Sequence[Panel]], path: Path) -> None:
             axes.grid(alpha=0.3, which="both")
         row[0].set_ylabel(panels[0].ordinate)
     grid[0][-1].legend(loc="upper right")
-    figure.savefig(path, metadata={"Date": None})
+    with replacing(path) as temporary:
+        figure.savefig(temporary, metadata={"Date": None})

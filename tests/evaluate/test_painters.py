@@ -126,7 +126,7 @@ def test_the_command(
         ("red.png --painters blind", "'blind' is not a painter"),
         ("red.png --painters neural", "go together"),
         ("red.png --painters neural=nowhere", "there is no run folder nowhere"),
-        ("red.png --strokes 0", "--strokes must be at least 1"),
+        ("red.png --strokes 0", "--strokes are at least 1"),
         ("red.png --side 2", "--side is from 16"),
         ("nowhere", "there is no data 'nowhere'"),
         ("nowhere.png", "cannot read the picture nowhere.png"),
