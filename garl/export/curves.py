@@ -11,6 +11,9 @@ import numpy as np
 from garl.atomic import replacing
 from garl.errors import GarlError
 
+FEW = 10
+"""Points of a line up to which each is marked."""
+
 
 class Panel(NamedTuple):
     """Lines on one pair of axes."""
@@ -37,7 +40,8 @@ def draw_panels(rows: Sequence[Sequence[Panel]], path: Path) -> None:
     for row, panels in zip(grid, rows, strict=True):
         for axes, panel in zip(row, panels, strict=True):
             for name, (x, y) in panel.lines.items():
-                (line,) = axes.plot(x, np.median(y, 0), label=name)
+                marker = "o" if len(x) < FEW else None  # one point alone would not be seen
+                (line,) = axes.plot(x, np.median(y, 0), label=name, marker=marker, markersize=4)
                 axes.fill_between(x, y.min(0), y.max(0), alpha=0.2, color=line.get_color(), linewidth=0)
             axes.set(xlabel=panel.abscissa, xscale=panel.scales[0], yscale=panel.scales[1])
             axes.grid(alpha=0.3, which="both")
