@@ -265,9 +265,10 @@ def lay(
         yield canvas
 
 
-def working_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) at which a picture of that size is shown to a painter: at most `WORKING_SIDE`² pixels."""
-    shrink = min(1.0, WORKING_SIDE / math.sqrt(height * width))
+def working_size(height: int, width: int, side: int | None = None) -> tuple[int, int]:
+    """(height, width) at which a picture of that size is shown to a painter: at most `side`² pixels, `WORKING_SIDE`² by
+    default."""
+    shrink = min(1.0, (side or WORKING_SIDE) / math.sqrt(height * width))
     return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 

@@ -344,6 +344,8 @@ def test_data_lists_the_sets(garl: Garl, monkeypatch: pytest.MonkeyPatch) -> Non
         ("replay", "--pen-width"),
         ("finish", "--mask"),
         ("evaluate", "--judge"),
+        ("evaluate paint", "--painters"),
+        ("train neural-painter", "--kind"),
         ("demo", "--minutes"),
         ("brushes", "--size"),
         ("data download", "--base-url"),
