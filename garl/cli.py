@@ -15,7 +15,8 @@ usage: garl COMMAND ...
 
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
-  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast
+  train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast;
+                    other systems: learning-to-paint, renderer
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json
   evaluate RUN      measure a trained agent against held-out pictures, as JSON
@@ -61,9 +62,10 @@ def _parse(function: Callable[..., Any], name: str, arguments: list[str]) -> Any
 
 
 def train(arguments: list[str]) -> None:
-    import tyro
-
-    from garl.systems.garl import PRESETS, Config
+    if arguments and arguments[0] in SYSTEMS:
+        SYSTEMS[arguments[0]](arguments[1:])
+        return
+    from garl.systems.garl import PRESETS, load_config
     from garl.systems.garl import train as run_training
 
     if not arguments or arguments[0] not in PRESETS:
@@ -72,17 +74,32 @@ def train(arguments: list[str]) -> None:
         )
         if arguments and arguments[0] in ("-h", "--help"):
             wanted = "usage: garl train PRESET [OPTIONS]; `garl train digits --help` lists the options"
-            print(f"{wanted}; presets: {', '.join(PRESETS)}")
+            print(f"{wanted}; presets: {', '.join(PRESETS)}; other systems: {', '.join(SYSTEMS)}")
             return
         raise GarlError(f"{wanted}: name one of {', '.join(PRESETS)} first, as in `garl train digits --minutes 5`")
     preset = arguments[0]
+    words = [re.sub(r"^--brush(?==|$)", "--paint.brush", word) for word in arguments[1:]]
+    folder = _train(preset, PRESETS[preset], load_config, run_training, words)
+    if folder:
+        print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+
+
+def _train(
+    name: str,
+    default: Any,
+    load_config: Callable[[Path], Any],
+    run_training: Callable[[Any, Path, bool], None],
+    arguments: list[str],
+) -> Path | None:
+    """Train a preset or system whose settings are `default` but for the arguments; returns the folder, if it ran."""
+    import tyro
 
     def command(
-        config: Annotated[Config, tyro.conf.arg(name="")] = PRESETS[preset],
+        config: Annotated[type(default), tyro.conf.arg(name="")] = default,  # type: ignore[valid-type]
         out: Path | None = None,
         resume: bool = False,
         dry_run: bool = False,
-    ) -> None:
+    ) -> Path | None:
         """Train an agent. Press Ctrl-C to save and stop.
 
         Args:
@@ -94,15 +111,33 @@ def train(arguments: list[str]) -> None:
         if resume:
             if out is None:
                 raise GarlError("--resume needs the run folder: add --out RUN")
-            config = _resumed(out, config, rest)
+            config = _resumed(load_config(out), config, arguments)
         if dry_run:
             print(config.model_dump_json(indent=2))
-            return
-        run_training(config, folder := out or _new_folder(preset), resume)
-        print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+            return None
+        run_training(config, folder := out or _new_folder(name), resume)
+        return folder
 
-    rest = [re.sub(r"^--brush(?==|$)", "--paint.brush", word) for word in arguments[1:]]
-    _parse(command, f"train {preset}", rest)
+    return _parse(command, f"train {name}", arguments)
+
+
+def learning_to_paint(arguments: list[str]) -> None:
+    from garl.systems.learning_to_paint import Config, load_config, train
+
+    if folder := _train("learning-to-paint", Config(), load_config, train, arguments):
+        print(f"trained: {folder}\nnext: garl paint PHOTO --agent {folder} --out painting.png")
+
+
+def renderer(arguments: list[str]) -> None:
+    from garl.systems.renderer import Config, load_config, train
+
+    if folder := _train("renderer", Config(), load_config, train, arguments):
+        what = f"--renderer neural --renderer-run {folder}"
+        print(f"trained: {folder}\nnext: garl train learning-to-paint {what} --data PATH")
+
+
+SYSTEMS: dict[str, Callable[[list[str]], None]] = {"learning-to-paint": learning_to_paint, "renderer": renderer}
+"""What `garl train` knows beside GARL's presets."""
 
 
 def _new_folder(preset: str) -> Path:
@@ -111,18 +146,16 @@ def _new_folder(preset: str) -> Path:
     return Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _resumed(folder: Path, given: Any, arguments: list[str]) -> Any:
+def _resumed(config: Any, given: Any, arguments: list[str]) -> Any:
     """The run's own settings, with the budget and the device of this command line."""
-    from garl.systems.garl import load_config
-
     words = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
-    free = {"minutes", "steps", "episodes", "device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
+    budgets = {"minutes", "steps", "episodes", "updates"} & type(config).model_fields.keys()
+    free = budgets | {"device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
     if other := words - free - {"resume", "out", "dry-run"}:
         raise GarlError(f"a resumed run keeps its settings, so --{min(other)} cannot change: start a new run for that")
     changed = {name.replace("-", "_") for name in words & free}
-    config = load_config(folder)
-    if changed & {"minutes", "steps", "episodes"}:
-        config = config.model_copy(update=dict.fromkeys(("minutes", "steps", "episodes")))
+    if changed & budgets:
+        config = config.model_copy(update=dict.fromkeys(budgets))
     return config.model_copy(update={name: getattr(given, name) for name in changed})
 
 
@@ -171,6 +204,11 @@ def paint(arguments: list[str]) -> None:
         background: str = "white",
         seconds: float | None = None,
         seed: int = 0,
+        agent: Path | None = None,
+        tiles: int = 4,
+        style: Literal["strokes", "pixel"] = "strokes",
+        cells: int = 32,
+        colors: int = 16,
     ) -> None:
         """Paint a picture in strokes.
 
@@ -184,9 +222,14 @@ def paint(arguments: list[str]) -> None:
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             seconds: Stop searching after about this time.
             seed: Same seed, same painting, unless --seconds cut it off.
+            agent: Let the agent of this run of `garl train learning-to-paint` paint, with its own brush.
+            tiles: The agent paints the whole picture first, then this many tiles a side; 1: the whole alone.
+            style: pixel turns the painting into squares of a few colours.
+            cells: Squares on the shorter side.
+            colors: Colours of the squares at most.
         """
         from garl.brush.spec import load_brush
-        from garl.paint_picture import PAINTERS, check_ending, paint_picture, parse_color, read_picture
+        from garl.paint_picture import PAINTERS, check_ending, paint_picture, parse_color, pixelated, read_picture
         from garl.progress import painting_bar
 
         check_ending(out)
@@ -194,12 +237,26 @@ def paint(arguments: list[str]) -> None:
             raise GarlError(f"--strokes must be from 1 to 100,000 and --seed below 2**32, not {strokes} and {seed}")
         if seconds is not None and not 0 < seconds < float("inf"):
             raise GarlError(f"--seconds must be above 0, not {seconds}")
-        paper, loaded = parse_color(background), load_brush(brush)
+        if not 1 <= tiles <= 16 or not 2 <= cells <= 256 or not 2 <= colors <= 256:
+            raise GarlError(
+                f"--tiles must be from 1 to 16, --cells and --colors from 2 to 256, not {tiles}, {cells} and {colors}"
+            )
+        paper, loaded, chosen = parse_color(background), load_brush(brush), PAINTERS[painter]
+        if agent is not None:
+            from garl.systems.learning_to_paint import load_agent
+            from garl.systems.tiles import painter_of
+
+            if (brush, painter) != ("hard_round", "default"):
+                raise GarlError("an agent paints with the brush that it learned with: leave out --brush and --painter")
+            artist = load_agent(agent)
+            loaded, chosen = artist.pen.brush, painter_of(artist, tiles)
         picture, frames = read_picture(photo, paper)
         if frames > 1:
             print(f"{photo} holds {frames} pictures: the first is painted", file=sys.stderr)
         with painting_bar() as progress:
-            painting = paint_picture(picture, strokes, loaded, PAINTERS[painter], paper, seed, progress, seconds)
+            painting = paint_picture(picture, strokes, loaded, chosen, paper, seed, progress, seconds)
+        if style == "pixel":
+            painting = pixelated(painting, picture, cells, colors)
         painting.save(out)
         print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
 

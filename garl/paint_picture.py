@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageColor
 
-from garl.brush.geometry import STROKE_SIZE
+from garl.brush.geometry import COLOR, POINTS, STROKE_SIZE, THICKNESS, fully_pressed
 from garl.brush.spec import Brush
 from garl.data.decode import decode
 from garl.data.sources import open_picture
 from garl.engine.differentiable import gap, tip_of
+from garl.engine.neural import pen_of
 from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.errors import GarlError, printable
 from garl.evaluate.pixels import mean_squared_error
@@ -170,6 +171,32 @@ def paint_picture(
     return Painting(picture, file, brush, mean_squared_error(picture, target))
 
 
+def pixelated(painting: Painting, target: np.ndarray, cells: int, colors: int) -> Painting:
+    """The painting as pixel art: squares of whole pixels, `cells` on the shorter side, each one stroke of a square dab,
+    in at most `colors` colours (median cut). Its sides become multiples of a square's; `target` (3, H, W) is what it is
+    compared with. Raises GarlError if there are fewer pixels than squares."""
+    _, height, width = target.shape
+    if min(height, width) < cells:
+        raise GarlError(f"a picture of {width}×{height} pixels has no {cells} squares a side: set --cells to fewer")
+    side = min(height, width) // cells
+    rows, columns = round(height / side), round(width / side)
+    file = painting.strokes
+    few = _resized(painting.picture, columns, rows).quantize(colors, dither=Image.Dither.NONE).convert("RGB")
+    y, x = np.indices((rows, columns)).reshape(2, -1)
+    pen = pen_of("pixel", cells=min(rows, columns))
+    strokes = fully_pressed(np.ones((rows * columns, 11), np.float32))
+    strokes[:, POINTS] = np.tile(np.stack([(x + 0.5) / columns, (y + 0.5) / rows], 1), 3)
+    strokes[:, COLOR] = np.asarray(few).reshape(-1, 3) / np.float32(255)
+    strokes[:, THICKNESS] = pen.brush.spec.control.max_thickness
+    size = (rows * side, columns * side)
+    *_, picture = replay(strokes, pen.brush, file.background, size, int(file.seeds[0]))
+    square = replace(
+        file, height=size[0], width=size[1], brushes=(pen.brush.to_dict(),), strokes=strokes[None], seeds=file.seeds
+    )
+    wanted = np.asarray(_resized(target, size[1], size[0])).transpose(2, 0, 1)
+    return Painting(picture, square, pen.brush, mean_squared_error(picture, wanted))
+
+
 def replay(
     strokes: np.ndarray, brush: Brush, background: tuple[int, ...], size: tuple[int, int], seed: int
 ) -> Iterator[np.ndarray]:
@@ -189,6 +216,11 @@ def _reduced(picture: np.ndarray) -> np.ndarray:
     shrink = WORKING_SIDE / math.sqrt(height * width)
     if shrink >= 1:
         return picture
-    size = max(1, round(width * shrink)), max(1, round(height * shrink))
-    small = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).resize(size, Image.Resampling.BOX)
+    small = _resized(picture, max(1, round(width * shrink)), max(1, round(height * shrink)))
     return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+
+
+def _resized(picture: np.ndarray, width: int, height: int) -> Image.Image:
+    """The picture (3, H, W) at another size, each pixel the mean of what it stands for."""
+    image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
+    return image.resize((width, height), Image.Resampling.BOX)

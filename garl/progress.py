@@ -57,6 +57,10 @@ class Progress:
             "D real": f"{record['d/real']:.2f}",
             "D fake": f"{record['d/fake']:.2f}",
         }
+        self.tell(figures, spent)
+
+    def tell(self, figures: dict[str, str], spent: float) -> None:
+        """Show any figures by name, as a table or a line."""
         if self.live:
             table = Table(*figures, title=f"{min(spent, 1.0):.0%}  pictures: {self.out / 'pictures' / 'samples.png'}")
             table.add_row(*figures.values())

@@ -132,7 +132,7 @@ class DDPG:
             return
         for weight in self.behaviour.parameters():
             if weight.ndim > 1:  # norms and biases stay
-                weight += self.spread.now * torch.randn(weight.shape, generator=generator)
+                weight.add_(self.spread.now * torch.randn(weight.shape, generator=generator))
         step = torch.zeros(len(canvas))
         moved = self.act(self.behaviour, canvas, target, step) - self.act(self.actor.eval(), canvas, target, step)
         too_wide = moved.square().mean().sqrt() > self.config.noise_scale
