@@ -189,7 +189,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     held_out = load(config.data, size=shape, channels=3, split="test").array[: config.validation]
     report(images)
     model = make_renderer(config)
-    pen, validation = model.pen, torch.from_numpy(np.ascontiguousarray(held_out))
+    pen, validation = model.pen, torch.from_numpy(held_out.copy())
     prepared = PreparedBrushes(pen.brush)
     identity = hashlib.sha256(validation.numpy().data).hexdigest()
     with (

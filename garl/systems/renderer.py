@@ -7,7 +7,6 @@ overfit. `garl train renderer --kind bezier`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -97,9 +96,9 @@ def painted(pen: Pen, prepared: PreparedBrushes, numbers: Tensor, side: int) -> 
 
 
 @torch.no_grad()
-def measure(network: Callable[[Tensor], Tensor], numbers: Tensor, alpha: Tensor) -> dict[str, float]:
+def measure(network: nn.Module, numbers: Tensor, alpha: Tensor) -> dict[str, float]:
     """Mean absolute and mean squared error over all pixels of strokes (N, 10) with alphas (N, 1, S, S)."""
-    parts = [network(chunk) for chunk in numbers.split(256)]
+    parts = [network.eval()(chunk) for chunk in numbers.split(256)]
     gap = torch.cat(parts) - alpha
     return {"l1": gap.abs().mean().item(), "l2": gap.square().mean().item()}
 
@@ -133,7 +132,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 losses = []
                 for _ in range(CYCLE):
                     numbers = torch.rand(config.batch_size, 10, generator=generator)
-                    gap = network(numbers) - painted(pen, prepared, numbers, config.side)
+                    gap = network.train()(numbers) - painted(pen, prepared, numbers, config.side)
                     loss = gap.square().mean()
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
@@ -165,7 +164,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 @torch.no_grad()
 def picture(out: Path, network: nn.Module, numbers: Tensor, alpha: Tensor) -> None:
     """Sixteen strokes of the engine (above) and of the network."""
-    both = torch.cat([alpha[:16], network(numbers[:16])])
+    both = torch.cat([alpha[:16], network.eval()(numbers[:16])])
     save_png(out / "pictures" / "samples.png", grid((255 * both).round().to(torch.uint8), columns=16))
 
 

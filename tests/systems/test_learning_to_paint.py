@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +89,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("settings", OPTIONS.values(), ids=OPTIONS)
 def test_every_option_goes_on_from_where_it_stopped_bit_for_bit(tmp_path: Path, settings: dict[str, Any]) -> None:
-    config = changed(**settings)
+    config = changed(**settings, updates=4, checkpoint_every=1, validation=2)
     train(config, tmp_path / "whole")
-    train(config, tmp_path / "part")
-    (tmp_path / "part" / "checkpoint.safetensors").write_bytes(b"")  # what is left is the one of cycle 2
+    shutil.copytree(tmp_path / "whole", tmp_path / "part")
+    (tmp_path / "part" / "checkpoint.safetensors").write_bytes(b"")  # what is left is the one of cycle 1
+    assert load_checkpoint(tmp_path / "part")[1]["cycle"] == 1
     train(config, tmp_path / "part", resume=True)
     whole, part = (load_checkpoint(tmp_path / name)[0] for name in ("whole", "part"))
     assert whole.keys() == part.keys()
     assert all(torch.equal(whole[name], part[name]) for name in whole)
-    start = changed(**settings, seed=1)
-    train(start, tmp_path / "other")
-    other = load_checkpoint(tmp_path / "other")[0]
-    assert any(not torch.equal(whole[name], other[name]) for name in whole if name.startswith("actor."))
+    assert records(tmp_path / "part")[1]["l2/train"] == records(tmp_path / "whole")[1]["l2/train"]
+
+
+def test_another_seed_is_another_run(run: Path, tmp_path: Path) -> None:
+    train(changed(seed=1), tmp_path / "other")
+    first, other = load_checkpoint(run)[0], load_checkpoint(tmp_path / "other")[0]
+    for part in ("actor.", "critics.", "adversary.", "memory.canvas"):
+        assert any(not torch.equal(first[name], other[name]) for name in first if name.startswith(part))
 
 
 def test_it_learns_through_a_network_as_well(tmp_path: Path) -> None:

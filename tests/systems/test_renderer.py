@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from garl.errors import GarlError
 from garl.runs import load_checkpoint
 from garl.systems.renderer import Config, load_config, load_renderer, measure, optimizer_of, painted, train
 
-TINY = Config(side=16, network=NetworkConfig(width=32), batch_size=16, updates=200, threads=1, picture_every=2)
+TINY = Config(kind="circle", side=16, network=NetworkConfig(width=64), updates=200, threads=1, picture_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,10 @@ def records(folder: Path) -> list[dict[str, float]]:
 
 def test_errors_are_means_over_all_pixels() -> None:
     alpha = torch.rand(300, 1, 3, 5, generator=torch.Generator().manual_seed(0))
-    figures = measure(lambda numbers: 0.25 * torch.ones(len(numbers), 1, 3, 5), torch.zeros(300, 10), alpha)
+    grey = torch.nn.Sequential(torch.nn.Linear(10, 15), torch.nn.Unflatten(1, (1, 3, 5)))
+    torch.nn.init.zeros_(grey[0].weight)
+    torch.nn.init.constant_(grey[0].bias, 0.25)
+    figures = measure(grey, torch.rand(300, 10), alpha)
     assert figures["l1"] == pytest.approx(float((alpha - 0.25).abs().mean()), rel=1e-5)
     assert figures["l2"] == pytest.approx(float((alpha - 0.25).square().mean()), rel=1e-5)
 
@@ -50,11 +54,11 @@ def test_it_learns_what_strokes_look_like(run: Path) -> None:
 
 
 def test_a_resumed_run_is_an_uninterrupted_one(run: Path, tmp_path: Path) -> None:
-    """The step size follows the budget, so the first part has the whole one and is cut off by a file that breaks."""
-    config = TINY.model_copy(update={"checkpoint_every": 2})
+    """The step size follows the budget: the run that is cut off had the whole one, and loses its last checkpoint."""
+    config = TINY.model_copy(update={"checkpoint_every": 1, "updates": 100})
     train(config, tmp_path / "whole")
-    train(config, tmp_path / "part")
-    (tmp_path / "part" / "checkpoint.safetensors").write_bytes(b"")  # what is left is the one after two records
+    shutil.copytree(tmp_path / "whole", tmp_path / "part")
+    (tmp_path / "part" / "checkpoint.safetensors").write_bytes(b"")  # what is left is the one after 50 updates
     train(config, tmp_path / "part", resume=True)
     whole, part = (load_checkpoint(tmp_path / name)[0] for name in ("whole", "part"))
     assert whole.keys() == part.keys()

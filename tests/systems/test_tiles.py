@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ def test_tiles_are_cut_row_by_row() -> None:
     assert torch.equal(255 * tiles[2, 2], picture[0, 4:, :4].float())
     whole = cut(picture, 1, 2)  # halved
     assert whole.shape == (1, 3, 4, 4)
-    assert float(255 * whole[0, 0, 0, 1]) == (2 + 3 + 10 + 11) / 4
+    assert float(255 * whole[0, 0, 0, 1]) == pytest.approx((2 + 3 + 10 + 11) / 4)
 
 
 def test_strokes_lie_in_their_tiles() -> None:
