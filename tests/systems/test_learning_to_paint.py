@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.update import AdversaryConfig
@@ -24,7 +26,7 @@ from garl.systems import renderer
 from garl.systems.learning_to_paint import Config, load_agent, load_config, make_renderer, paint, train, unit
 
 TINY = Config(
-    data="digits",
+    data="pictures",
     side=16,
     actions=3,
     strokes=2,
@@ -39,6 +41,20 @@ TINY = Config(
     replay=ReplayConfig(capacity=20),
     adversary=AdversaryConfig(batch_size=4, average=0.9, optimizer="adam", network=DiscriminatorConfig(channels=1)),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder of 40 pictures, where the tests run."""
+    here = tmp_path_factory.mktemp("here")
+    (here / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        coarse = Image.fromarray(rng.integers(0, 256, (3, 3, 3), np.uint8))
+        coarse.resize((20, 16), Image.Resampling.BICUBIC).save(here / "pictures" / f"{i}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        yield
 
 
 def changed(**settings: Any) -> Config:
