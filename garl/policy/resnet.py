@@ -23,7 +23,7 @@ SEEN = 9
 class ResNetConfig(Settings):
     """Size of a residual network. The paper's ResNet-18 has width 64, two blocks and the mean of the last maps."""
 
-    width: int = Field(32, ge=1)
+    width: int = Field(24, ge=1)
     """Feature maps of the first stage; each of the three that follow has twice as many."""
     blocks: int = Field(1, ge=1)
     """Residual blocks of each of the four stages."""

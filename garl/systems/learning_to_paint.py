@@ -110,8 +110,9 @@ class Config(Settings):
     adversary: AdversaryConfig = AdversaryConfig(
         optimizer="adam",
         learning_rate=3e-4,
+        batch_size=32,
         average=0.99,
-        network=DiscriminatorConfig(channels=16, spectral_norm=False),
+        network=DiscriminatorConfig(channels=8, spectral_norm=False),
     )
 
     @model_validator(mode="after")
