@@ -15,7 +15,7 @@ from PIL import Image
 from garl.brush.spec import load_brush
 from garl.errors import GarlError
 from garl.export.strokefile import StrokeFile
-from garl.paint_picture import Painting, default, paint_picture, parse_color, read_picture, replay
+from garl.paint_picture import Painting, default, paint_picture, parse_color, pixelated, read_picture, replay
 from garl.systems.greedy import GreedyConfig, greedy
 
 
@@ -155,3 +155,22 @@ def test_colours_have_names() -> None:
     assert parse_color("white") == (255, 255, 255)
     with pytest.raises(GarlError, match="whitish"):
         parse_color("whitish")
+
+
+def test_pixel_art_is_whole_squares_of_few_colours(painting: Painting, tmp_path: Path) -> None:
+    """37 × 50 pixels in 9 squares: 4 pixels each, 9 rows and 12 or 13 columns; its strokes paint just that."""
+    y, x = np.indices((37, 50))
+    target = np.stack([x * 5, y * 6, x + y]).astype(np.uint8)
+    art = pixelated(painting, target, cells=9, colors=5)
+    assert art.picture.shape == (3, 36, 48)
+    small = art.picture[:, ::4, ::4]
+    np.testing.assert_array_equal(small.repeat(4, 1).repeat(4, 2), art.picture)
+    assert 2 <= len(np.unique(small.reshape(3, -1).T, axis=0)) <= 5
+    assert art.strokes.strokes.shape == (1, 9 * 12, 14)
+    assert np.abs(small.mean((1, 2)) - painting.picture.mean((1, 2))).max() < 12
+    art.save(tmp_path / "art.json")
+    file = StrokeFile.load(tmp_path / "art.json")
+    *_, again = replay(file.strokes[0], art.brush, file.background, (36, 48), int(file.seeds[0]))
+    np.testing.assert_array_equal(again, art.picture)
+    with pytest.raises(GarlError, match="set --cells to fewer"):
+        pixelated(painting, target, cells=38, colors=5)
