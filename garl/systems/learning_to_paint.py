@@ -41,7 +41,7 @@ from garl.progress import Progress
 from garl.replay import Replay, ReplayConfig, States
 from garl.runs import load_checkpoint, open_run, read_settings, save_divergence, stop_requests
 from garl.settings import Settings
-from garl.systems.garl import report
+from garl.systems.garl import report, tell
 from garl.systems.renderer import load_renderer
 from garl.systems.state import (
     Parts,
@@ -219,6 +219,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         if run.checkpoint:
             restore_parts(parts, run.checkpoint[0], out)
             cycle, seconds = int(run.checkpoint[1]["cycle"]), float(run.checkpoint[1]["seconds"])
+            if run.checkpoint[1].get("data") != identity:
+                tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
             run.checkpoint = None  # it has been copied, and may be large
         run.start_after(cycle)
 
@@ -302,9 +304,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             if cycle % config.checkpoint_every == 0:
                 save()
         last = validate(agent, validation, config, pen, prepared, out)
-        steps_done = cycle * config.envs * config.actions * config.strokes
-        updates = cycle * config.cycle_updates
-        run.record({"cycle": cycle, "updates": updates, "steps": steps_done, "seconds": seconds} | last)
+        done = {"cycle": cycle, "updates": cycle * config.cycle_updates, "seconds": seconds}
+        run.record(done | {"steps": cycle * config.envs * config.actions * config.strokes} | last)
         if run.saved != cycle:
             save()
     print(f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's")
