@@ -103,6 +103,7 @@ def compare(config: ltp.Config, pictures: int) -> None:
 
 def cost(model: Renderer, side: int) -> float:
     """Milliseconds of one core for 64 actions of five strokes, there and back."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     action = torch.rand(64, 5, 13, generator=generator).requires_grad_()
@@ -111,6 +112,7 @@ def cost(model: Renderer, side: int) -> float:
         started = time.process_time()
         model(action, canvas).sum().backward()
         spent.append(1000 * (time.process_time() - started))
+    torch.set_num_threads(threads)
     return min(spent)
 
 

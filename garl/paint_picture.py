@@ -172,9 +172,12 @@ def paint_picture(
 
 
 def pixelated(painting: Painting, target: np.ndarray, cells: int, colors: int) -> Painting:
-    """The painting as pixel art: squares of whole pixels, `cells` on the shorter side, each one stroke of a square dab,
-    in at most `colors` colours (median cut). Its sides become multiples of a square's; `target` (3, H, W) is what it is
-    compared with. Raises GarlError if there are fewer pixels than squares."""
+    """The painting as pixel art: squares of whole pixels, `cells` on the shorter side, in at most `colors` colours
+    (median cut). Its sides become multiples of a square's; `target` (3, H, W) is what it is compared with.
+
+    Its strokes are square dabs, whose edges the engine softens: the picture is not painted by them, but just so.
+    Raises GarlError if there are fewer pixels than squares.
+    """
     _, height, width = target.shape
     if min(height, width) < cells:
         raise GarlError(f"a picture of {width}×{height} pixels has no {cells} squares a side: set --cells to fewer")
@@ -188,13 +191,11 @@ def pixelated(painting: Painting, target: np.ndarray, cells: int, colors: int) -
     strokes[:, POINTS] = np.tile(np.stack([(x + 0.5) / columns, (y + 0.5) / rows], 1), 3)
     strokes[:, COLOR] = np.asarray(few).reshape(-1, 3) / np.float32(255)
     strokes[:, THICKNESS] = pen.brush.spec.control.max_thickness
-    size = (rows * side, columns * side)
-    *_, picture = replay(strokes, pen.brush, file.background, size, int(file.seeds[0]))
-    square = replace(
-        file, height=size[0], width=size[1], brushes=(pen.brush.to_dict(),), strokes=strokes[None], seeds=file.seeds
-    )
-    wanted = np.asarray(_resized(target, size[1], size[0])).transpose(2, 0, 1)
-    return Painting(picture, square, pen.brush, mean_squared_error(picture, wanted))
+    picture = np.asarray(few).transpose(2, 0, 1).repeat(side, 1).repeat(side, 2)
+    _, height, width = picture.shape
+    squares = replace(file, height=height, width=width, brushes=(pen.brush.to_dict(),), strokes=strokes[None])
+    wanted = np.asarray(_resized(target, width, height)).transpose(2, 0, 1)
+    return Painting(picture, squares, pen.brush, mean_squared_error(picture, wanted))
 
 
 def replay(

@@ -158,7 +158,7 @@ def test_colours_have_names() -> None:
 
 
 def test_pixel_art_is_whole_squares_of_few_colours(painting: Painting, tmp_path: Path) -> None:
-    """37 × 50 pixels in 9 squares: 4 pixels each, 9 rows and 12 or 13 columns; its strokes paint just that."""
+    """37 × 50 pixels in 9 squares: 4 pixels each, 9 rows and 12 columns; its strokes paint that, with softer edges."""
     y, x = np.indices((37, 50))
     target = np.stack([x * 5, y * 6, x + y]).astype(np.uint8)
     art = pixelated(painting, target, cells=9, colors=5)
@@ -171,6 +171,7 @@ def test_pixel_art_is_whole_squares_of_few_colours(painting: Painting, tmp_path:
     art.save(tmp_path / "art.json")
     file = StrokeFile.load(tmp_path / "art.json")
     *_, again = replay(file.strokes[0], art.brush, file.background, (36, 48), int(file.seeds[0]))
-    np.testing.assert_array_equal(again, art.picture)
+    inner = again.reshape(3, 9, 4, 12, 4)[:, :, 1:3, :, 1:3].mean((2, 4))
+    np.testing.assert_allclose(inner, small, atol=1)
     with pytest.raises(GarlError, match="set --cells to fewer"):
         pixelated(painting, target, cells=38, colors=5)
