@@ -87,7 +87,7 @@ def compare(config: ltp.Config, pictures: int) -> None:
     """Write greedy.json: L2 of the agent and of greedy search with as many strokes, over the blank canvas's."""
     folder = folder_of("train", "default", config)
     agent, strokes = ltp.load_agent(folder), config.actions * config.strokes
-    target = load(config.data, size=(config.side, config.side), channels=3, split="test").array[:pictures]
+    target = load(config.data, size=(config.side, config.side), channels=3, split="test").array[:pictures].copy()
     paper, blank = np.full(3, config.background, np.uint8), np.full_like(target, config.background)
     canvases = ltp.paint(agent.act, torch.from_numpy(target), config, agent.pen, PreparedBrushes(agent.pen.brush))
     searched = np.empty_like(target)
