@@ -15,7 +15,8 @@ usage: garl COMMAND ...
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
   train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast; conditional, paintbot
-                    (agents that redraw what they are shown); other systems: neural-painter
+                    (agents that redraw what they are shown); other systems: neural-painter,
+                    learning-to-paint, renderer
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json .gcode .hpgl
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json .gcode .hpgl
   finish PICTURE    go on from an unfinished picture or stroke file, towards a photo or as a trained agent would
@@ -129,7 +130,28 @@ def neural_painter(arguments: list[str]) -> None:
         print(f"trained: {folder}\nnext: garl paint PHOTO --painter neural --agent {folder} --out painting.png")
 
 
-SYSTEMS: dict[str, Callable[[list[str]], None]] = {"neural-painter": neural_painter}
+def learning_to_paint(arguments: list[str]) -> None:
+    from garl.systems.learning_to_paint import Config, load_config, train
+
+    if folder := _train("learning-to-paint", Config(), load_config, train, arguments):
+        print(
+            f"trained: {folder}\nnext: garl paint PHOTO --painter learning-to-paint --agent {folder} --out painting.png"
+        )
+
+
+def renderer(arguments: list[str]) -> None:
+    from garl.systems.renderer import Config, load_config, train
+
+    if folder := _train("renderer", Config(), load_config, train, arguments):
+        what = f"--renderer neural --renderer-run {folder}"
+        print(f"trained: {folder}\nnext: garl train learning-to-paint {what} --data PATH")
+
+
+SYSTEMS: dict[str, Callable[[list[str]], None]] = {
+    "neural-painter": neural_painter,
+    "learning-to-paint": learning_to_paint,
+    "renderer": renderer,
+}
 """What `garl train` knows beside GARL's presets."""
 
 
@@ -198,7 +220,7 @@ def sample(arguments: list[str]) -> None:
     _parse(command, "sample", arguments)
 
 
-PainterName = Literal["default", "refine", "greedy", "garl", "neural"]
+PainterName = Literal["default", "refine", "greedy", "garl", "neural", "learning-to-paint"]
 Order = Literal["as-painted", "coarse-to-fine", "colour", "region"]
 
 
@@ -223,6 +245,9 @@ def paint(arguments: list[str]) -> None:
         max_size: float | None = None,
         seconds: float | None = None,
         seed: int = 0,
+        style: Literal["strokes", "pixel"] = "strokes",
+        cells: int = 32,
+        colors: int = 16,
         trained: Annotated[TrainedConfig, tyro.conf.arg(name="")] = TrainedConfig(),  # noqa: B008, it is frozen
         plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008
     ) -> None:
@@ -235,9 +260,11 @@ def paint(arguments: list[str]) -> None:
             brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml). Default: hard_round.
             painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
                 refine, and greedy for brushes whose texture no gradient knows. Those that are trained: garl is an agent
-                that redraws what it is shown; neural moves all strokes by gradient through a network.
-            agent: Run folder of a painter that is trained: for garl of `garl train conditional` or the like, for neural
-                of `garl train neural-painter`. The brush is its own, garl's background, too.
+                that redraws what it is shown; neural moves all strokes by gradient through a network; learning-to-paint
+                is an agent, too.
+            agent: Run folder of a painter that is trained: for garl of `garl train conditional` or the like, for the
+                others of `garl train neural-painter` and `garl train learning-to-paint`. The brush is its own, garl's
+                background, too.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             palette: Paint in so many colours, found in the photo, or in those of a file: a text with a #rrggbb or a
                 name in each line, or a GIMP palette.
@@ -247,16 +274,21 @@ def paint(arguments: list[str]) -> None:
             max_size: Thickness of the coarsest stroke.
             seconds: Stop searching after about this time.
             seed: Same seed, same painting, unless --seconds cut it off.
+            style: pixel turns the painting into squares of a few colours.
+            cells: Squares on the shorter side.
+            colors: Colours of the squares at most.
             trained: What painters that are trained can be told.
             plot: Page and pens.
         """
-        from garl.paint_picture import check_ending, paint_picture, read_picture
+        from garl.paint_picture import check_ending, paint_picture, pixelated, read_picture
         from garl.painters import choose_painter
         from garl.palette import parse_color
         from garl.progress import painting_bar
 
         check_ending(out)
         _check_search(strokes, seed, seconds)
+        if not 2 <= cells <= 256 or not 2 <= colors <= 256:
+            raise GarlError(f"--cells and --colors must be from 2 to 256, not {cells} and {colors}")
         sizes = {"min_thickness": min_size, "max_thickness": max_size}
         loaded = _brush(brush, {name: size for name, size in sizes.items() if size is not None})
         artist = choose_painter(painter, agent, loaded, parse_color(background), trained)
@@ -277,9 +309,12 @@ def paint(arguments: list[str]) -> None:
                 palette,
                 artist.own_colors,
             )
-        notes = painting.save(out, plot)
+        notes = [artist.remark(painting, picture)] if artist.remark else []
+        if style == "pixel":
+            painting = pixelated(painting, picture, cells, colors)
+        notes += painting.save(out, plot)
         print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
-        for note in [artist.remark(painting, picture), *notes] if artist.remark else notes:
+        for note in notes:
             print(note)
 
     _parse(command, "paint", arguments)

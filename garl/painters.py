@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from garl.brush.spec import Brush, load_brush
 from garl.errors import GarlError
@@ -25,9 +26,12 @@ class TrainedConfig(Settings):
     both."""
     features: Path | None = None
     """VGG16 weights for that view (see docs/painters.md); by default a small network."""
+    tiles: int | None = Field(None, ge=1, le=16)
+    """Learning to Paint's agent paints the whole picture first, and then this many tiles a side, by default 4; 1: the
+    whole alone."""
 
 
-OWNERS = {"loss": "neural", "features": "neural"}
+OWNERS = {"loss": "neural", "features": "neural", "tiles": "learning-to-paint"}
 """Whom each of these settings is for."""
 
 
@@ -91,5 +95,18 @@ def _neural(run: Path, paper: Paper, config: TrainedConfig) -> Artist:
     return Artist(painter, renderer.brush, paper, loss != "pixel", remark)
 
 
-TRAINED: dict[str, Callable[[Path, Paper, TrainedConfig], Artist]] = {"garl": _garl, "neural": _neural}
+def _learning_to_paint(run: Path, paper: Paper, config: TrainedConfig) -> Artist:
+    """An agent of Learning to Paint; its brush is its own."""
+    from garl.systems import tiles
+    from garl.systems.learning_to_paint import load_agent
+
+    agent = load_agent(run)
+    return Artist(partial(tiles.whole_then_tiles, agent, config.tiles or 4), agent.pen.brush, paper)
+
+
+TRAINED: dict[str, Callable[[Path, Paper, TrainedConfig], Artist]] = {
+    "garl": _garl,
+    "neural": _neural,
+    "learning-to-paint": _learning_to_paint,
+}
 """Painters that must be trained: (run folder, paper that is asked for, what they are told) → artist."""

@@ -71,6 +71,10 @@ class Progress:
                 figures[name] = f"{record[figure]:.2f}"
         if "target/error" in record:
             figures["error"] = f"{record['target/error']:.4f} of {record['target/blank']:.4f}"
+        self.tell(figures, spent)
+
+    def tell(self, figures: dict[str, str], spent: float) -> None:
+        """Show any figures by name, as a table or a line."""
         if self.live:
             table = Table(*figures, title=f"{min(spent, 1.0):.0%}  pictures: {self.out / 'pictures' / 'samples.png'}")
             table.add_row(*figures.values())

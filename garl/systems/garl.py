@@ -613,6 +613,8 @@ def load_config(folder: Path) -> Config:
     Raises GarlError if it holds a setting that this version does not know, or a value that will not do.
     """
     settings = read_config(folder)
+    if "system" in settings:
+        raise GarlError(f"{folder} is a run of `garl train {settings['system']}`, not of GARL: see docs/method.md")
     try:
         config = Config(**settings)
     except GarlError as error:

@@ -47,12 +47,13 @@ from garl.export.picture import grid, save_png
 from garl.machine import use_threads
 from garl.paint_picture import Painting, replay, resized, shrunk, working_size
 from garl.progress import PaintProgress, bar, silent
-from garl.runs import flatten, load_checkpoint, open_run, read_config, stop_requests, unflatten
+from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
-from garl.systems.state import SizeLimit, misfit, restore_module, under
+from garl.systems.state import Parts, SizeLimit, restore_module, restore_parts, share_of_budget, tensors_of, under
 from garl.types import Ground
 
+NAME = "neural-painter"
 Loss = Literal["pixel", "content", "both"]
 CYCLE = 25
 """Steps between two records, and two looks at the clock."""
@@ -112,7 +113,7 @@ class NeuralPainterConfig(Settings):
 
     def spent(self, seconds: float, steps: int) -> float:
         """The share of the budget that is used up."""
-        return steps / self.steps if self.steps else seconds / (60 * (self.minutes or 10.0))
+        return share_of_budget(self.minutes, self.steps, seconds, steps)
 
 
 class Networks(nn.Module):
@@ -144,41 +145,32 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
     use_threads(config.threads)
     if not resume:
         load_brush(config.brush)  # a mistake must be found before the folder is made
-    folder = open_run(out, config.model_dump(mode="json"), resume)
+    folder = open_run(out, {"system": NAME, **config.model_dump(mode="json")}, resume)
     with folder as run, bar("training") as show, stop_requests() as stopping:
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
         brush = saved_brush(run.checkpoint[1], out) if run.checkpoint else load_brush(config.brush)
         networks = Networks(config, brush)
         if config.kind == "gan":
-            parts: dict[str, list[nn.Module]] = {"generator": [networks.decoder], "critic": [networks.critic]}
+            learning: dict[str, list[nn.Module]] = {"generator": [networks.decoder], "critic": [networks.critic]}
         else:
-            parts = {"autoencoder": [networks.decoder, networks.encoder], "map": [networks.map]}
+            learning = {"autoencoder": [networks.decoder, networks.encoder], "map": [networks.map]}
         optimizers = {
             name: torch.optim.Adam([p for module in modules for p in module.parameters()], betas=(0.5, 0.99))
-            for name, modules in parts.items()
+            for name, modules in learning.items()
         }
+        parts: Parts = {"networks": networks, **optimizers, "generator": generator}
         cycle, seconds = 0, 0.0
         if run.checkpoint:
             tensors, meta = run.checkpoint
-            restore_module(networks, "networks.", tensors, out)
-            try:
-                for name, optimizer in optimizers.items():
-                    unflatten(name, tensors, optimizer)
-                generator.set_state(tensors["generator"])
-                cycle, seconds = int(meta["cycle"]), float(meta["seconds"])
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
-                raise GarlError(misfit(out)) from error
+            restore_parts(parts, tensors, out)
+            cycle, seconds = int(meta["cycle"]), float(meta["seconds"])
         run.start_after(cycle)
         prepared, started = untinted(brush), time.monotonic() - seconds
         unseen_form, unseen = draw(config, brush, prepared, UNSEEN, torch.Generator().manual_seed(config.seed + 2**32))
 
         def save() -> None:
-            tensors = {f"networks.{name}": value for name, value in networks.state_dict().items()}
-            for name, optimizer in optimizers.items():
-                tensors |= flatten(name, optimizer)
-            meta = {"cycle": cycle, "seconds": seconds, "brush": brush.to_dict()}
-            run.save(tensors | {"generator": generator.get_state()}, meta)
+            run.save(tensors_of(parts), {"cycle": cycle, "seconds": seconds, "brush": brush.to_dict()})
 
         if run.saved is None:
             save()
@@ -304,10 +296,7 @@ def saved_brush(meta: dict[str, object], folder: Path) -> Brush:
 
 def load_config(folder: Path) -> NeuralPainterConfig:
     """The configuration that the run in `folder` started with. Raises GarlError if it is no neural painter's."""
-    settings = read_config(folder)
-    if "frame" not in settings:
-        raise GarlError(f"{folder} is not the run of a neural painter: `garl train neural-painter` makes one")
-    return NeuralPainterConfig(**settings)
+    return NeuralPainterConfig(**read_settings(folder, NAME))
 
 
 def load_strokes(folder: Path) -> NeuralStrokes:
@@ -343,7 +332,8 @@ def paint(
     if brush.to_dict() != renderer.brush.to_dict():
         raise GarlError(f"the network has learned the brush '{renderer.brush.name}': give that one, not '{brush.name}'")
     rng, started = np.random.default_rng(seed), time.monotonic()
-    size = working_size(*target.shape[1:], side=SIDE)
+    _, height, width = target.shape
+    size = working_size(height, width, SIDE)
     small = replace(ground, canvas=resized(ground.canvas, size), free=shrunk(ground.free, size))
     picture, paper, free = as_tensors(resized(target, size), small)
     maps = [] if features is None else features(picture[None])
@@ -378,7 +368,8 @@ def paint(
 def replay_errors(painting: Painting, target: np.ndarray, renderer: NeuralStrokes) -> tuple[float, float]:
     """The mean squared error to `target` (3, H, W) uint8 of a painting's strokes as the network shows them, and as the
     engine paints them, both at the size that the painter sees."""
-    small = resized(target, size := working_size(*target.shape[1:], side=SIDE))
+    _, height, width = target.shape
+    small = resized(target, size := working_size(height, width, SIDE))
     _, paper, _ = as_tensors(small, Ground.blank(np.array(painting.strokes.background, np.uint8), size))
     with torch.inference_mode():
         shown = renderer.paint(torch.from_numpy(painting.strokes.strokes[0]), paper)

@@ -218,10 +218,10 @@ def test_the_commands(
         ("paint a.png --out b.png --agent run", "go together"),
         ("paint a.png --out b.png --loss content", "--loss is the neural painter's"),
         ("paint a.png --out b.png --painter neural --agent run", "there is no run folder run"),
-        ("paint a.png --out b.png --painter neural --agent other", "other is not the run of a neural painter"),
+        ("paint a.png --out b.png --painter neural --agent other", "other is no run of `garl train neural-painter`"),
         ("train neural-painter --brush hard_rond", "did you mean hard_round"),
         ("train neural-painter --minutes 1 --steps 3", "leave out one"),
-        ("train neural-painter --out other --resume", "is not the run of a neural painter"),
+        ("train neural-painter --out other --resume", "is no run of `garl train neural-painter`"),
     ],
 )
 def test_mistakes_are_one_sentence(
