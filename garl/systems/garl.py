@@ -695,7 +695,8 @@ def load_adversary(folder: Path, agent: Agent) -> Adversary:
         )
     tensors, _ = load_checkpoint(folder)
     paint, device = agent.config.paint, next(agent.policy.parameters()).device
-    parts = [under(prefix, tensors) for prefix in ("adversary.", "adversary_average.", "adversary_previous.")]
+    names = ("adversary", "adversary_average", "adversary_previous", "adversary_running")
+    parts = [under(f"{name}.", tensors) for name in names]
     if not all(weight.isfinite().all() for part in parts for weight in part.values()):
         raise GarlError(f"the weights of the discriminator in {folder} are not all finite: train again")
     with SizeLimit(sum(weight.numel() for part in parts for weight in part.values()), folder):

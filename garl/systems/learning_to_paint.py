@@ -123,8 +123,8 @@ class Config(Settings):
             raise GarlError("renderer neural and renderer_run belong together: give both, or neither")
         if self.renderer == "twin" and self.kind == "pixel":
             raise GarlError("kind pixel has no twin: train a renderer of that kind, and set renderer to neural")
-        if self.adversary.networks > 1 or self.adversary.intermediate != "none":
-            raise GarlError("adversary.networks must be 1 and adversary.intermediate none: pairs know no others")
+        if self.adversary.networks > 1 or self.adversary.intermediate != "none" or self.adversary.mask:
+            raise GarlError("adversary.networks must be 1, intermediate none and mask 0: pairs know no others")
         if self.adversary.batch_size > self.ddpg.batch_size:
             raise GarlError(f"adversary.batch_size must be at most ddpg.batch_size, {self.ddpg.batch_size}: it is part")
         return self
