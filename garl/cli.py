@@ -15,12 +15,13 @@ usage: garl COMMAND ...
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
   train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast; conditional, paintbot
-                    (agents that redraw what they are shown)
+                    (agents that redraw what they are shown); other systems: neural-painter,
+                    learning-to-paint, renderer
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json .gcode .hpgl
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json .gcode .hpgl
   finish PICTURE    go on from an unfinished picture or stroke file, towards a photo or as a trained agent would
   replay STROKES    paint a stroke file (.json) anew: at any size, with another brush, in fewer colours
-  evaluate RUN      measure a trained agent against held-out pictures, as JSON
+  evaluate RUN      measure a trained agent against held-out pictures, as JSON; `evaluate paint`: the painters
   demo              learn one embedded digit and leave a grid, a time-lapse, an SVG and a mean picture
   bench [WHAT]      measure strokes a second on this machine: engine, train or all
   experiment NAME   put a claim of the thesis to the test, and write its page; LIST lists them
@@ -63,9 +64,10 @@ def _parse(function: Callable[..., Any], name: str, arguments: list[str]) -> Any
 
 
 def train(arguments: list[str]) -> None:
-    import tyro
-
-    from garl.systems.garl import PRESETS, Config
+    if arguments and arguments[0] in SYSTEMS:
+        SYSTEMS[arguments[0]](arguments[1:])
+        return
+    from garl.systems.garl import PRESETS, load_config
     from garl.systems.garl import train as run_training
 
     if not arguments or arguments[0] not in PRESETS:
@@ -74,17 +76,32 @@ def train(arguments: list[str]) -> None:
         )
         if arguments and arguments[0] in ("-h", "--help"):
             wanted = "usage: garl train PRESET [OPTIONS]; `garl train digits --help` lists the options"
-            print(f"{wanted}; presets: {', '.join(PRESETS)}")
+            print(f"{wanted}; presets: {', '.join(PRESETS)}; other systems: {', '.join(SYSTEMS)}")
             return
         raise GarlError(f"{wanted}: name one of {', '.join(PRESETS)} first, as in `garl train digits --minutes 5`")
     preset = arguments[0]
+    words = [re.sub(r"^--brush(?==|$)", "--paint.brush", word) for word in arguments[1:]]
+    folder = _train(preset, PRESETS[preset], load_config, run_training, words)
+    if folder:
+        print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+
+
+def _train(
+    name: str,
+    default: Any,
+    load_config: Callable[[Path], Any],
+    run_training: Callable[[Any, Path, bool], None],
+    arguments: list[str],
+) -> Path | None:
+    """Train a preset or system whose settings are `default` but for the arguments; returns the folder, if it ran."""
+    import tyro
 
     def command(
-        config: Annotated[Config, tyro.conf.arg(name="")] = PRESETS[preset],
+        config: Annotated[type(default), tyro.conf.arg(name="")] = default,  # type: ignore[valid-type]
         out: Path | None = None,
         resume: bool = False,
         dry_run: bool = False,
-    ) -> None:
+    ) -> Path | None:
         """Train an agent. Press Ctrl-C to save and stop.
 
         Args:
@@ -96,15 +113,46 @@ def train(arguments: list[str]) -> None:
         if resume:
             if out is None:
                 raise GarlError("--resume needs the run folder: add --out RUN")
-            config = _resumed(out, config, rest)
+            config = _resumed(load_config(out), config, arguments)
         if dry_run:
             print(config.model_dump_json(indent=2))
-            return
-        run_training(config, folder := out or _new_folder(preset), resume)
-        print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+            return None
+        run_training(config, folder := out or _new_folder(name), resume)
+        return folder
 
-    rest = [re.sub(r"^--brush(?==|$)", "--paint.brush", word) for word in arguments[1:]]
-    _parse(command, f"train {preset}", rest)
+    return _parse(command, f"train {name}", arguments)
+
+
+def neural_painter(arguments: list[str]) -> None:
+    from garl.systems.neural_painter import NeuralPainterConfig, load_config, train
+
+    if folder := _train("neural-painter", NeuralPainterConfig(), load_config, train, arguments):
+        print(f"trained: {folder}\nnext: garl paint PHOTO --painter neural --agent {folder} --out painting.png")
+
+
+def learning_to_paint(arguments: list[str]) -> None:
+    from garl.systems.learning_to_paint import Config, load_config, train
+
+    if folder := _train("learning-to-paint", Config(), load_config, train, arguments):
+        print(
+            f"trained: {folder}\nnext: garl paint PHOTO --painter learning-to-paint --agent {folder} --out painting.png"
+        )
+
+
+def renderer(arguments: list[str]) -> None:
+    from garl.systems.renderer import Config, load_config, train
+
+    if folder := _train("renderer", Config(), load_config, train, arguments):
+        what = f"--renderer neural --renderer-run {folder}"
+        print(f"trained: {folder}\nnext: garl train learning-to-paint {what} --data PATH")
+
+
+SYSTEMS: dict[str, Callable[[list[str]], None]] = {
+    "neural-painter": neural_painter,
+    "learning-to-paint": learning_to_paint,
+    "renderer": renderer,
+}
+"""What `garl train` knows beside GARL's presets."""
 
 
 def _new_folder(preset: str) -> Path:
@@ -113,18 +161,16 @@ def _new_folder(preset: str) -> Path:
     return Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def _resumed(folder: Path, given: Any, arguments: list[str]) -> Any:
+def _resumed(config: Any, given: Any, arguments: list[str]) -> Any:
     """The run's own settings, with the budget and the device of this command line."""
-    from garl.systems.garl import load_config
-
     words = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
-    free = {"minutes", "steps", "episodes", "device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
+    budgets = {"minutes", "steps", "episodes", "updates"} & type(config).model_fields.keys()
+    free = budgets | {"device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
     if other := words - free - {"resume", "out", "dry-run"}:
         raise GarlError(f"a resumed run keeps its settings, so --{min(other)} cannot change: start a new run for that")
     changed = {name.replace("-", "_") for name in words & free}
-    config = load_config(folder)
-    if changed & {"minutes", "steps", "episodes"}:
-        config = config.model_copy(update=dict.fromkeys(("minutes", "steps", "episodes")))
+    if changed & budgets:
+        config = config.model_copy(update=dict.fromkeys(budgets))
     return config.model_copy(update={name: getattr(given, name) for name in changed})
 
 
@@ -174,7 +220,7 @@ def sample(arguments: list[str]) -> None:
     _parse(command, "sample", arguments)
 
 
-PainterName = Literal["default", "refine", "greedy", "garl"]
+PainterName = Literal["default", "refine", "greedy", "garl", "neural", "learning-to-paint"]
 Order = Literal["as-painted", "coarse-to-fine", "colour", "region"]
 
 
@@ -182,6 +228,7 @@ def paint(arguments: list[str]) -> None:
     import tyro
 
     from garl.export.plotter import PlotConfig
+    from garl.painters import TrainedConfig
 
     def command(
         photo: Path,
@@ -198,7 +245,11 @@ def paint(arguments: list[str]) -> None:
         max_size: float | None = None,
         seconds: float | None = None,
         seed: int = 0,
-        plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008, it is frozen
+        style: Literal["strokes", "pixel"] = "strokes",
+        cells: int = 32,
+        colors: int = 16,
+        trained: Annotated[TrainedConfig, tyro.conf.arg(name="")] = TrainedConfig(),  # noqa: B008, it is frozen
+        plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008
     ) -> None:
         """Paint a picture in strokes.
 
@@ -208,9 +259,12 @@ def paint(arguments: list[str]) -> None:
             strokes: How many strokes at most.
             brush: A brush of the library (see `garl brushes`) or the path of a brush file (.yaml). Default: hard_round.
             painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
-                refine, and greedy for brushes whose texture no gradient knows; garl is an agent that has learned.
-            agent: With a painter that has learned: its run folder. garl wants one trained with `--condition picture`.
-                The brush is its own, garl's background, too.
+                refine, and greedy for brushes whose texture no gradient knows. Those that are trained: garl is an agent
+                that redraws what it is shown; neural moves all strokes by gradient through a network; learning-to-paint
+                is an agent, too.
+            agent: Run folder of a painter that is trained: for garl of `garl train conditional` or the like, for the
+                others of `garl train neural-painter` and `garl train learning-to-paint`. The brush is its own, garl's
+                background, too.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             palette: Paint in so many colours, found in the photo, or in those of a file: a text with a #rrggbb or a
                 name in each line, or a GIMP palette.
@@ -220,18 +274,24 @@ def paint(arguments: list[str]) -> None:
             max_size: Thickness of the coarsest stroke.
             seconds: Stop searching after about this time.
             seed: Same seed, same painting, unless --seconds cut it off.
+            style: pixel turns the painting into squares of a few colours.
+            cells: Squares on the shorter side.
+            colors: Colours of the squares at most.
+            trained: What painters that are trained can be told.
             plot: Page and pens.
         """
-        from garl.paint_picture import check_ending, paint_picture, read_picture
+        from garl.paint_picture import check_ending, paint_picture, pixelated, read_picture
         from garl.painters import choose_painter
         from garl.palette import parse_color
         from garl.progress import painting_bar
 
         check_ending(out)
         _check_search(strokes, seed, seconds)
+        if not 2 <= cells <= 256 or not 2 <= colors <= 256:
+            raise GarlError(f"--cells and --colors must be from 2 to 256, not {cells} and {colors}")
         sizes = {"min_thickness": min_size, "max_thickness": max_size}
         loaded = _brush(brush, {name: size for name, size in sizes.items() if size is not None})
-        artist = choose_painter(painter, agent, loaded, parse_color(background))
+        artist = choose_painter(painter, agent, loaded, parse_color(background), trained)
         picture, frames = read_picture(photo, artist.paper)
         if frames > 1:
             print(f"{photo} holds {frames} pictures: the first is painted", file=sys.stderr)
@@ -249,9 +309,13 @@ def paint(arguments: list[str]) -> None:
                 palette,
                 artist.own_colors,
             )
-        notes = painting.save(out, plot)
-        said = f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)"
-        print(said, *notes, sep="\n")
+        notes = [artist.remark(painting, picture)] if artist.remark else []
+        if style == "pixel":
+            painting = pixelated(painting, picture, cells, colors)
+        notes += painting.save(out, plot)
+        print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, mean squared error {painting.error:.5f} (0–1)")
+        for note in notes:
+            print(note)
 
     _parse(command, "paint", arguments)
 
@@ -327,6 +391,7 @@ def finish(arguments: list[str]) -> None:
     import tyro
 
     from garl.export.plotter import PlotConfig
+    from garl.painters import TrainedConfig
 
     def command(
         unfinished: Path,
@@ -346,7 +411,8 @@ def finish(arguments: list[str]) -> None:
         levels: int | None = None,
         name: Annotated[str | None, tyro.conf.arg(name="class")] = None,
         device: str | None = None,
-        plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008, it is frozen
+        trained: Annotated[TrainedConfig, tyro.conf.arg(name="")] = TrainedConfig(),  # noqa: B008, it is frozen
+        plot: Annotated[PlotConfig, tyro.conf.arg(name="")] = PlotConfig(),  # noqa: B008
     ) -> None:
         """Go on from an unfinished picture: towards a photo (--target), or as a trained agent would (--like).
 
@@ -368,6 +434,7 @@ def finish(arguments: list[str]) -> None:
             levels: With --like: 1 for the whole canvas at once, 2 for 2×2 overlapping tiles after it, 3 for 4×4, …
             name: With --like: class to paint, for an agent trained with `--condition label`.
             device: With --like: auto, cpu or cuda.
+            trained: With --target: as in `garl paint`.
             plot: Page and pens.
         """
         from garl.finish import finish_like, finish_picture, matched, read_unfinished
@@ -383,7 +450,7 @@ def finish(arguments: list[str]) -> None:
             raise GarlError(
                 "give either --target PHOTO, to go on towards it, or --like RUN, to go on as its agent would"
             )
-        for_photo = {"brush": brush, "painter": painter, "agent": agent, "seconds": seconds}
+        for_photo = {"brush": brush, "painter": painter, "agent": agent, "seconds": seconds} | dict(trained)
         for_agent = {"n": n, "levels": levels, "class": name, "device": device}
         wrong = for_agent if like is None else for_photo
         if given := [option for option, value in wrong.items() if value is not None]:
@@ -396,7 +463,7 @@ def finish(arguments: list[str]) -> None:
             count = 1000 if strokes is None else strokes
             _check_search(count, seed, seconds)
             photo = matched(read_picture(target, paper)[0], begun.free.shape, target)
-            artist = choose_painter(painter or "default", agent, _brush(brush), paper)
+            artist = choose_painter(painter or "default", agent, _brush(brush), paper, trained)
             with painting_bar() as progress:
                 painting = finish_picture(
                     begun, photo, count, artist.brush, artist.painter, seed, progress, seconds, artist.own_colors
@@ -426,6 +493,10 @@ def finish(arguments: list[str]) -> None:
 
 
 def evaluate(arguments: list[str]) -> None:
+    if arguments and arguments[0] == "paint":
+        evaluate_painters(arguments[1:])
+        return
+
     def command(
         run: Path,
         /,
@@ -467,6 +538,74 @@ def evaluate(arguments: list[str]) -> None:
         print(json.dumps(measure_population(agents, n, seed, split, judge), indent=2))
 
     _parse(command, "evaluate", arguments)
+
+
+def evaluate_painters(arguments: list[str]) -> None:
+    def command(
+        pictures: tuple[str, ...] = (),
+        /,
+        painters: tuple[str, ...] = ("refine", "greedy"),
+        strokes: tuple[int, ...] = (100, 300, 1000),
+        seconds: tuple[float, ...] = (),
+        brush: str = "hard_round",
+        side: int = 256,
+        each: int = 2,
+        features: Path | None = None,
+        seed: int = 0,
+        out: Path | None = None,
+        as_json: bool = False,
+    ) -> None:
+        """Measure painters: error, structural similarity and perceptual distance against strokes and seconds.
+
+        Args:
+            pictures: Picture files, and sets of pictures, of which held-out ones are taken; by default the photos that
+                ship with scikit-image.
+            painters: Painters of `garl paint`; with the run folder of those that are trained, as neural=RUN.
+            strokes: Numbers of strokes, each with all the time that the painter wants.
+            seconds: Times, each with as many strokes as the largest of those.
+            brush: A brush of the library or the path of a brush file, for painters that are not trained.
+            side: Pictures are cropped to squares and resized to so many pixels a side.
+            each: Pictures taken of each set.
+            features: VGG16 weights for the perceptual distance (see docs/painters.md); by default a small network.
+            seed: Same seed, same paintings.
+            out: Folder for the curves (painters.svg) and the paintings side by side (painters.png).
+            as_json: Print every painting's figures as JSON instead of a table of means.
+        """
+        from garl.atomic import writing
+        from garl.evaluate import painters as measure
+        from garl.evaluate.features import load_features
+        from garl.export.curves import load_figure
+        from garl.machine import use_threads
+        from garl.painters import choose_painter
+
+        if min(strokes, default=0) < 1 or not all(0 < limit < float("inf") for limit in seconds) or not painters:
+            raise GarlError(f"--strokes are at least 1, --seconds above 0, not {strokes} and {seconds}; name a painter")
+        if not 16 <= side <= 4096 or each < 1 or not 0 <= seed < 2**32:
+            raise GarlError(
+                f"--side is from 16 to 4096, --each ≥ 1, --seed from 0 to 2**32, not {side}, {each}, {seed}"
+            )
+        artists, loaded, network = {}, _brush(brush), load_features(features)
+        for word in painters:
+            name, _, agent = word.partition("=")
+            artists[word] = choose_painter(name, Path(agent) if agent else None, None if agent else loaded)
+        targets = measure.read_pictures(pictures or measure.photos(), side, each)
+        if out is not None:
+            load_figure()  # what is missing must be found before the work is done
+            with writing(out):
+                out.mkdir(parents=True, exist_ok=True)
+        use_threads(1)
+        trials, shown = [], {}
+        for trial, painting in measure.compare(targets, artists, strokes, seconds, network, seed):
+            print(f"{trial.picture}, {trial.painter}, {trial.strokes:,}: error {trial.error:.5f}", file=sys.stderr)
+            trials.append(trial)
+            if trial.limit is None and trial.allowed == max(strokes):
+                shown[trial.picture, trial.painter] = painting
+        if out is not None:
+            measure.draw_curves(trials, out / "painters.svg")
+            measure.draw_sheet(targets, shown, out / "painters.png")
+        print(json.dumps([trial._asdict() for trial in trials], indent=2) if as_json else measure.table(trials))
+
+    _parse(command, "evaluate paint", ["--as-json" if word == "--json" else word for word in arguments])
 
 
 def demo(arguments: list[str]) -> None:

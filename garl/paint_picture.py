@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from garl.brush.geometry import BRUSH, STROKE_SIZE
+from garl.brush.geometry import BRUSH, COLOR, POINTS, STROKE_SIZE, THICKNESS, fully_pressed
 from garl.brush.spec import Brush
 from garl.data.decode import decode
 from garl.data.sources import open_picture
 from garl.engine.differentiable import gap, tip_of
+from garl.engine.neural import pen_of
 from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.errors import GarlError, printable
 from garl.evaluate.pixels import mean_squared_error
@@ -187,6 +188,39 @@ def paint_picture(
     return Painting(picture, file, mean_squared_error(picture, target))
 
 
+def pixelated(painting: Painting, target: np.ndarray, cells: int, colors: int) -> Painting:
+    """The painting as pixel art: squares of whole pixels, `cells` on the shorter side, in at most `colors` colours
+    (median cut). Its sides become multiples of a square's; `target` (3, H, W) is what it is compared with.
+
+    Its strokes are square dabs, whose edges the engine softens: the picture is not painted by them, but just so.
+    Raises GarlError if there are fewer pixels than squares.
+    """
+    _, height, width = target.shape
+    if min(height, width) < cells:
+        raise GarlError(f"a picture of {width}×{height} pixels has no {cells} squares a side: set --cells to fewer")
+    side = min(height, width) // cells
+    rows, columns = round(height / side), round(width / side)
+    small = Image.fromarray(resized(painting.picture, (rows, columns)).transpose(1, 2, 0))
+    few = small.quantize(colors, dither=Image.Dither.NONE).convert("RGB")
+    y, x = np.indices((rows, columns)).reshape(2, -1)
+    pen = pen_of("pixel", cells=min(rows, columns))
+    strokes = fully_pressed(np.ones((rows * columns, 11), np.float32))
+    strokes[:, POINTS] = np.tile(np.stack([(x + 0.5) / columns, (y + 0.5) / rows], 1), 3)
+    strokes[:, COLOR] = np.asarray(few).reshape(-1, 3) / np.float32(255)
+    strokes[:, THICKNESS] = pen.brush.spec.control.max_thickness
+    picture = np.asarray(few).transpose(2, 0, 1).repeat(side, 1).repeat(side, 2)
+    _, height, width = picture.shape
+    squares = replace(
+        painting.strokes,
+        height=height,
+        width=width,
+        brushes=(pen.brush.to_dict(),),
+        render_scale=1,
+        strokes=strokes[None],
+    )
+    return Painting(picture, squares, mean_squared_error(picture, resized(target, (height, width))))
+
+
 def scale_for(brush: Brush, height: int, width: int) -> int:
     """How many times larger the brush is drawn, and averaged down, on a canvas of that size."""
     return 1 if is_smooth(brush) else min(FINEST, math.ceil(FINE / min(height, width)))
@@ -265,9 +299,10 @@ def lay(
         yield canvas
 
 
-def working_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) at which a picture of that size is shown to a painter: at most `WORKING_SIDE`² pixels."""
-    shrink = min(1.0, WORKING_SIDE / math.sqrt(height * width))
+def working_size(height: int, width: int, side: int | None = None) -> tuple[int, int]:
+    """(height, width) at which a picture of that size is shown to a painter: at most `side`² pixels, `WORKING_SIDE`² by
+    default."""
+    shrink = min(1.0, (side or WORKING_SIDE) / math.sqrt(height * width))
     return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 

@@ -71,6 +71,10 @@ class Progress:
                 figures[name] = f"{record[figure]:.2f}"
         if "target/error" in record:
             figures["error"] = f"{record['target/error']:.4f} of {record['target/blank']:.4f}"
+        self.tell(figures, spent)
+
+    def tell(self, figures: dict[str, str], spent: float) -> None:
+        """Show any figures by name, as a table or a line."""
         if self.live:
             table = Table(*figures, title=f"{min(spent, 1.0):.0%}  pictures: {self.out / 'pictures' / 'samples.png'}")
             table.add_row(*figures.values())
@@ -110,24 +114,35 @@ class _PaintingBar(Bar):
 
 
 @contextmanager
-def painting_bar() -> Iterator[PaintProgress]:
-    """A bar with strokes, rate, error and the time left: live in a terminal, its last state elsewhere; over it, in a
-    terminal of true colour, the canvas."""
+def bar(doing: str) -> Iterator[Callable[..., None]]:
+    """A bar, told the share of the work done, a line about it, and a canvas (3, H, W) uint8 if there is one: live in a
+    terminal, its last state elsewhere; over it, in a terminal of true colour, the canvas."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    console, started, shown = Console(stderr=True), time.monotonic(), 0.0
+    console, shown = Console(stderr=True), 0.0
     watched = console.is_terminal and console.color_system == "truecolor"
-    with _PaintingBar(*columns, console=console, refresh_per_second=4) as bar:
-        task = bar.add_task("painting", total=1.0)
+    with _PaintingBar(*columns, console=console, refresh_per_second=4) as live:
+        task = live.add_task(doing, total=1.0)
 
-        def show(share: float, strokes: int, error: float, canvas: np.ndarray) -> None:
+        def show(share: float, about: str, canvas: np.ndarray | None = None) -> None:
             nonlocal shown
             now = time.monotonic()
-            if watched and now - shown > PREVIEW_EVERY:
+            if canvas is not None and watched and now - shown > PREVIEW_EVERY:
                 shown = now
                 room = min(PREVIEW[0], console.width), min(PREVIEW[1], console.height - 4)
-                bar.picture = preview(canvas, *room) if min(room) > 0 else None
-            about = f"{strokes:,} strokes  {strokes / max(1e-9, now - started):,.0f}/s"
-            about += "" if math.isnan(error) else f"  error {error:.5f}"
-            bar.update(task, completed=min(share, 1.0), description=about)
+                live.picture = preview(canvas, *room) if min(room) > 0 else None
+            live.update(task, completed=min(share, 1.0), description=about)
+
+        yield show
+
+
+@contextmanager
+def painting_bar() -> Iterator[PaintProgress]:
+    """A bar with strokes, rate, error and the time left, and the canvas over it."""
+    started = time.monotonic()
+    with bar("painting") as update:
+
+        def show(share: float, strokes: int, error: float, canvas: np.ndarray) -> None:
+            about = f"{strokes:,} strokes  {strokes / max(1e-9, time.monotonic() - started):,.0f}/s"
+            update(share, about + ("" if math.isnan(error) else f"  error {error:.5f}"), canvas)
 
         yield show

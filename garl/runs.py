@@ -281,6 +281,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise GarlError(f"{folder / 'config.json'} is damaged: restore it, or train again") from error
 
 
+def read_settings(folder: Path, system: str) -> dict[str, Any]:
+    """The configuration of a run of another system than GARL, whose name stands in it. Raises GarlError."""
+    settings = read_config(folder)
+    if settings.pop("system", None) != system:
+        raise GarlError(f"{folder} is no run of `garl train {system}`: name a folder that it made")
+    return settings
+
+
 def flatten(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimiser's per-parameter state as named tensors (its settings come from the configuration)."""
     return {

@@ -208,6 +208,15 @@ MISTAKES = {
     "train": "which preset: name one of digits, thesis",
     "train --minutes 5": "which preset: name one of digits, thesis",
     "train numbers": "'numbers' is not a preset",
+    "train learning-to-paint --out new --data nowhere": "there is no data 'nowhere'",
+    "train learning-to-paint --out new --kind pixel": "kind pixel has no twin",
+    "train learning-to-paint --resume --out run": "run is no run of `garl train learning-to-paint`",
+    "train renderer --out new --side 20": "side must be a multiple of 8, not 20",
+    "paint text.png --out a.png --agent run": "go together: give both",
+    "paint text.png --out a.png --painter learning-to-paint --agent run": "no run of `garl train learning-to-paint`",
+    "paint text.png --out a.png --painter learning-to-paint --agent run --brush ink": "leave out --brush",
+    "paint text.png --out a.png --tiles 3": "--tiles is the learning-to-paint painter's",
+    "paint text.png --out a.png --cells 1": "--cells and --colors must be from 2 to 256",
 }
 
 
@@ -344,6 +353,8 @@ def test_data_lists_the_sets(garl: Garl, monkeypatch: pytest.MonkeyPatch) -> Non
         ("replay", "--pen-width"),
         ("finish", "--mask"),
         ("evaluate", "--judge"),
+        ("evaluate paint", "--painters"),
+        ("train neural-painter", "--kind"),
         ("demo", "--minutes"),
         ("brushes", "--size"),
         ("data download", "--base-url"),
@@ -419,6 +430,30 @@ def test_finish(tmp_path: Path, garl: Garl, tiny_run: Path, monkeypatch: pytest.
     painted = np.asarray(Image.open("a.png"))
     assert (painted[mask == 0] == 90).all()
     assert (painted != 90).any()
+
+
+def test_an_agent_learns_to_paint_and_paints(tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pictures").mkdir()
+    for i in range(20):
+        Image.new("RGB", (16, 16), (12 * i, 100, 250 - 12 * i)).save(f"pictures/{i}.png")
+    sizes = "--side 16 --actions 2 --strokes 2 --envs 2 --validation 2 --ddpg.network.width 2 --ddpg.batch-size 4"
+    words = f"{sizes} --adversary.batch-size 4 --adversary.network.channels 1 --replay.capacity 9 --cycle-updates 1"
+    result = garl("train", "learning-to-paint", "--data", "pictures", "--out", "run", "--updates", 1, *words.split())
+    assert result.code == 0
+    assert "next: garl paint PHOTO --painter learning-to-paint --agent run" in result.out
+    assert "held-out pictures: L2 is " in result.out
+    assert garl("train", "learning-to-paint", "--resume", "--out", "run", "--updates", 3).code == 0
+    assert json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["updates"] == 3
+    Image.new("RGB", (40, 24), "navy").save("photo.png")
+    paint = "paint", "photo.png", "--painter", "learning-to-paint", "--agent", "run", "--strokes", 9
+    assert garl(*paint, "--out", "a.json", "--tiles", 2).code == 0
+    assert len(json.loads(Path("a.json").read_text())["paintings"][0]["strokes"]) == 9
+    result = garl(*paint, "--out", "a.png", "--style", "pixel", "--cells", 6, "--colors", 4)
+    assert result.out.startswith("a.png: 60 strokes")
+    art = np.asarray(Image.open("a.png"))
+    assert art.shape == (24, 40, 3)
+    np.testing.assert_array_equal(art[::4, ::4].repeat(4, 0).repeat(4, 1), art)
 
 
 def test_help_of_the_program_and_of_train(garl: Garl) -> None:

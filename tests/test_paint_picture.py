@@ -16,7 +16,7 @@ from garl.brush.spec import load_brush
 from garl.errors import GarlError
 from garl.export.plotter import PlotConfig
 from garl.export.strokefile import StrokeFile
-from garl.paint_picture import Painting, default, paint_picture, read_picture, replay
+from garl.paint_picture import Painting, default, paint_picture, pixelated, read_picture, replay
 from garl.systems.greedy import GreedyConfig, greedy
 from garl.types import Ground
 
@@ -175,3 +175,23 @@ def test_every_form_shows_the_painting(painting: Painting, tmp_path: Path) -> No
     assert "page 210 x 148 mm" in (tmp_path / "a.gcode").read_text()
     with pytest.raises(GarlError, match=r"a\.doc"):
         painting.save(tmp_path / "a.doc")
+
+
+def test_pixel_art_is_whole_squares_of_few_colours(painting: Painting, tmp_path: Path) -> None:
+    """37 × 50 pixels in 9 squares: 4 pixels each, 9 rows and 12 columns; its strokes paint that, with softer edges."""
+    y, x = np.indices((37, 50))
+    target = np.stack([x * 5, y * 6, x + y]).astype(np.uint8)
+    art = pixelated(painting, target, cells=9, colors=5)
+    assert art.picture.shape == (3, 36, 48)
+    small = art.picture[:, ::4, ::4]
+    np.testing.assert_array_equal(small.repeat(4, 1).repeat(4, 2), art.picture)
+    assert 2 <= len(np.unique(small.reshape(3, -1).T, axis=0)) <= 5
+    assert art.strokes.strokes.shape == (1, 9 * 12, 14)
+    assert np.abs(small.mean((1, 2)) - painting.picture.mean((1, 2))).max() < 12
+    art.save(tmp_path / "art.json")
+    file = StrokeFile.load(tmp_path / "art.json")
+    *_, again = replay(file)
+    inner = again.reshape(3, 9, 4, 12, 4)[:, :, 1:3, :, 1:3].mean((2, 4))
+    np.testing.assert_allclose(inner, small, atol=1)
+    with pytest.raises(GarlError, match="set --cells to fewer"):
+        pixelated(painting, target, cells=38, colors=5)

@@ -28,6 +28,8 @@ class DiscriminatorConfig(Settings):
     """Share of hidden feature maps dropped while the discriminator trains."""
     attention: int = Field(0, ge=0, le=4)
     """The hidden layer, from 1 to 4, that a block of self-attention follows; 0: none."""
+    outputs: int = Field(1, ge=1)
+    """Numbers that a picture is told by; more than one for the Cramér loss alone."""
 
 
 class SelfAttention(nn.Module):
@@ -49,7 +51,8 @@ class SelfAttention(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(N, C, H, W) in −1..1 → (N,) raw outputs; H and W at least 2. No sigmoid: the losses know what they need.
+    """(N, C, H, W) in −1..1 → (N,) raw outputs, or (N, outputs); H and W at least 2. No sigmoid: the losses
+    know what they need.
 
     With `classes` it is told the class y of each picture, (N,) int64, and scores how well it is met, by projection:
     D(x, y) = ψ(φ(x)) + ⟨e_y, φ(x)⟩ (Miyato & Koyama 2018), where φ is all layers but the last and ψ the last. φ keeps
@@ -90,7 +93,8 @@ class Discriminator(nn.Module):
                 layers.append(SelfAttention(maps, wrap))
             channels = maps
         # A convolution over all that is left, 4×4 for a 64×64 canvas: one linear map of the last feature maps.
-        layers.append(wrap(nn.Conv2d(channels, 1, (height, width))))
+        layers.append(wrap(nn.Conv2d(channels, config.outputs, (height, width))))
+        self.outputs = config.outputs
         self.layers = nn.Sequential(*layers)
         self.projection: nn.Module | None = None
         if classes:
@@ -103,7 +107,7 @@ class Discriminator(nn.Module):
             assert condition is not None, "a discriminator of pairs needs the targets"
             images = torch.cat([images, condition], 1)
         features = self.layers[:-1](images)  # φ(x)
-        score = self.layers[-1](features).flatten()
+        score = self.layers[-1](features).flatten(0 if self.outputs == 1 else 1)
         if self.projection is not None:
             score = score + (self.projection(condition) * features.flatten(1)).sum(1)
         return score

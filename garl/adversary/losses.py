@@ -45,6 +45,26 @@ def relativistic(real: Tensor, fake: Tensor, weight: Tensor | None = None) -> Te
     return real_loss + _mean(F.softplus(fake - real.mean()), weight)
 
 
+def fisher(real: Tensor, fake: Tensor, multiplier: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """−(E[D(real)] − E[D(fake)]) − λ (1 − Ω) + ρ/2 (1 − Ω)², and Ω = ½ E[D(real)²] + ½ E[D(fake)²], which is to be 1:
+    the augmented Lagrangian of Mroueh & Sercu 2017, eq. 9, with multiplier λ () and penalty ρ. After each step
+    λ ← λ − ρ (1 − Ω)."""
+    constraint = 0.5 * real.square().mean() + 0.5 * fake.square().mean()
+    slack = 1.0 - constraint
+    return fake.mean() - real.mean() - multiplier * slack + 0.5 * penalty * slack.square(), constraint
+
+
+def cramer(features: Tensor, reference: Tensor) -> Tensor:
+    """f(x) = E[‖h(x) − h(x')‖₂] − ‖h(x)‖₂ over fakes x', high for real (Bellemare et al. 2017, algorithm 1).
+
+    features h(x) (N, K), reference h(x') (M, K) → (N,). Fakes that are their own reference are not compared with
+    themselves, which keeps the estimate unbiased. The loss is `wasserstein` of f.
+    """
+    distance = (features[:, None] - reference).norm(dim=2)  # (N, M)
+    others = len(reference) - (features is reference)
+    return distance.sum(1) / others - features.norm(dim=1)
+
+
 def step_weight(step: Tensor, strokes: int) -> Tensor:
     """How much a canvas after t of N strokes counts: 0.5 (N − t)/N + 0.5 (thesis §7.4.4), 1 for a blank one and ½ for a
     finished one; divided by the batch's mean, as the output's bias would run away if WGAN's halves weighed unlike."""
@@ -60,6 +80,12 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
     between = (mix * real + (1.0 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1.0).square().mean()
+
+
+def around(real: Tensor, noise: Tensor) -> Tensor:
+    """Pictures x + ½ σ u near real ones, where σ is the batch's standard deviation and u uniform noise in 0..1: with
+    them for fakes the gradient penalty is DRAGAN's (Kodali et al. 2017, eq. 2, with the noise of their code)."""
+    return real + 0.5 * real.std() * noise
 
 
 def gradient_norm_real(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from garl.adversary.discriminator import Committee, Discriminator, DiscriminatorConfig
 from garl.adversary.losses import (
+    around,
+    cramer,
+    fisher,
     gradient_norm_real,
     gradient_penalty,
     hinge,
@@ -30,13 +33,18 @@ from garl.settings import Settings
 class AdversaryConfig(Settings):
     """Loss, optimiser and schedule of the discriminator. The defaults are the thesis's."""
 
-    loss: Literal["wgan", "minimax_logit", "minimax", "lsgan", "hinge", "relativistic"] = "wgan"
+    loss: Literal["wgan", "minimax_logit", "minimax", "lsgan", "hinge", "relativistic", "fisher", "cramer"] = "wgan"
     """wgan; cross-entropy with the LOGIT as reward; cross-entropy with the PROBABILITY as reward; least squares; hinge;
-    relativistic average cross-entropy. The score is the raw output for all but `minimax`."""
+    relativistic average cross-entropy; Fisher; Cramér. The score is the raw output for all but `minimax` and
+    `cramer`, whose score compares `network.outputs` with those of the last fakes."""
     gradient_penalty: float = Field(10.0, ge=0.0)
     """λ of WGAN-GP; 0 leaves it out."""
     penalised: Literal["wgan", "any"] = "wgan"
-    """The losses that the gradient penalty is added to: wgan alone, or any."""
+    """The losses that the gradient penalty is added to: wgan and cramer alone, or any."""
+    penalised_at: Literal["between", "around"] = "between"
+    """Where the gradient is penalised: between real pictures and fakes (WGAN-GP), or around real ones (DRAGAN)."""
+    fisher_penalty: float = Field(1e-6, gt=0.0)
+    """ρ of the Fisher loss: the weight of its constraint, and the step size of its multiplier."""
     weight_clip: float = Field(0.0, ge=0.0)
     """c: after each step weights are cut to ± c (thesis eq. 7.2: 0.01); 0 leaves them."""
     l2_penalty: float = Field(0.0, ge=0.0)
@@ -80,6 +88,12 @@ class AdversaryConfig(Settings):
             raise GarlError("label_smoothing needs a cross-entropy loss: set loss to minimax_logit or minimax")
         if self.weight_clip and self.network.spectral_norm:
             raise GarlError("weight_clip bounds nothing under spectral norm: set network.spectral_norm to false")
+        if (self.loss == "cramer") != (self.network.outputs > 1):
+            raise GarlError("loss cramer compares several outputs, other losses know one: set network.outputs to suit")
+        if self.loss in ("fisher", "cramer") and (self.networks > 1 or self.intermediate == "weighted"):
+            raise GarlError(
+                f"loss {self.loss} knows one network and no weights: set networks to 1, intermediate to none"
+            )
         return self
 
 
@@ -95,6 +109,18 @@ def _told(condition: Tensor | None) -> Tensor | None:
 
 def _every(count: int, batch: Tensor | None, first: int) -> Tensor | None:
     return None if batch is None else batch[first::count]
+
+
+class Running(nn.Module):
+    """What a loss remembers from step to step."""
+
+    multiplier: Tensor
+    reference: Tensor
+
+    def __init__(self, config: AdversaryConfig) -> None:
+        super().__init__()
+        self.register_buffer("multiplier", torch.zeros(()))  # λ of the Fisher loss
+        self.register_buffer("reference", torch.zeros(config.batch_size, config.network.outputs))  # h(x') of Cramér's
 
 
 class Adversary:
@@ -122,11 +148,27 @@ class Adversary:
             self.optimizer = adam(parameters, rate, betas=(0.5, 0.99), weight_decay=decay)
         self.average = copy.deepcopy(self.network).eval() if config.average else None
         self.previous = copy.deepcopy(self.network).eval() if config.stay_close else None
+        self.running = Running(config).to(device) if config.loss in ("fisher", "cramer") else None
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything that changes, by name, but the optimiser."""
         parts = {"adversary": self.network, "adversary_average": self.average, "adversary_previous": self.previous}
+        parts["adversary_running"] = self.running
         return {name: part for name, part in parts.items() if part is not None}
+
+    def judge(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) float32 in −1..1 → (N,), the score, with a gradient that flows through it."""
+        outputs = self._outputs(images, condition)
+        return outputs.sigmoid() if self.config.loss == "minimax" else outputs
+
+    def _outputs(self, images: Tensor, condition: Tensor | None) -> Tensor:
+        """What scores are made of: raw outputs (N,) float32, or the comparison with the last fakes."""
+        network = self.network if self.average is None else self.average
+        network.eval()
+        outputs = network(images, condition).float()
+        if self.config.loss == "cramer" and self.running is not None:
+            return cramer(outputs, self.running.reference)
+        return outputs
 
     @torch.no_grad()
     def score(
@@ -143,8 +185,6 @@ class Adversary:
         are masked, `generator` draws one mask for all, as the canvases of a painting are to be compared; the score is
         the mean of those with the mask and with its two halves exchanged, between which nothing is hidden.
         """
-        network = self.network if self.average is None else self.average
-        network.eval()
         if condition is not None:
             condition = condition.repeat(len(images) // len(condition), *[1] * (condition.ndim - 1))
         masks = draw_masks(images[:1], self.config.mask, generator) if self.config.mask else None
@@ -152,9 +192,8 @@ class Adversary:
         def look(part: Tensor, told: Tensor | None) -> Tensor:
             picture, target = to_network(part), _told(told)
             if masks is None or target is None:
-                return network(picture, target).float()
-            views = [network(picture * a, target * b).float() for a, b in (masks, masks[::-1])]
-            return torch.stack(views).mean(0)
+                return self._outputs(picture, target)
+            return torch.stack([self._outputs(picture * a, target * b) for a, b in (masks, masks[::-1])]).mean(0)
 
         parts = images.split(chunk)
         conditions = [None] * len(parts) if condition is None else condition.split(chunk)
@@ -223,12 +262,24 @@ class Adversary:
         config, network = self.config, self.members[member]
         # Apart: in one batch, batch norm would let the discriminator see the other half's statistics.
         d_real, d_fake = network(real, real_condition), network(fake, fake_condition)
+        features = d_fake
+        if config.loss == "cramer" and self.running is not None:
+            self.running.reference = features.detach()
+            d_real, d_fake = cramer(d_real, features), cramer(features, features)
         loss = self._adversarial(d_real, d_fake, weight)
         metrics = {"d/loss": loss.detach(), "d/real": d_real.detach().mean(), "d/fake": d_fake.detach().mean()}
-        if config.gradient_penalty and (config.loss == "wgan" or config.penalised == "any"):
+        if config.gradient_penalty and (config.loss in ("wgan", "cramer") or config.penalised == "any"):
             mix = torch.rand(len(real), 1, 1, 1, generator=generator).to(real.device, non_blocking=True)
-            # Between a picture of one class and a fake of another the class is the picture's.
-            penalty = gradient_penalty(lambda between: network(between, real_condition), real, fake, mix)
+            other = fake
+            if config.penalised_at == "around":
+                other = around(real, torch.rand(real.shape, generator=generator).to(real.device, non_blocking=True))
+
+            def judged(between: Tensor) -> Tensor:
+                # Between a picture of one class and a fake of another the class is the picture's.
+                outputs = network(between, real_condition)
+                return cramer(outputs, features.detach()) if config.loss == "cramer" else outputs
+
+            penalty = gradient_penalty(judged, real, other, mix)
             metrics["d/penalty"] = penalty.detach()
             loss = loss + config.gradient_penalty * penalty
         if config.r1:
@@ -246,8 +297,13 @@ class Adversary:
 
     def _adversarial(self, real: Tensor, fake: Tensor, weight: Tensor | None) -> Tensor:
         """The chosen loss of outputs for real pictures and fakes."""
-        if self.config.loss == "wgan":
+        if self.config.loss in ("wgan", "cramer"):
             return wasserstein(real, fake, weight)
+        if self.config.loss == "fisher" and self.running is not None:
+            multiplier, rho = self.running.multiplier, self.config.fisher_penalty
+            loss, constraint = fisher(real, fake, multiplier, rho)
+            self.running.multiplier = multiplier - rho * (1.0 - constraint.detach())
+            return loss
         if self.config.loss == "lsgan":
             return least_squares(real, fake, weight)
         if self.config.loss == "hinge":

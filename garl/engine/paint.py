@@ -250,6 +250,13 @@ class PreparedBrushes:
         self.reach = np.stack([_lengthened(brush.reach, most) for brush in self.each])  # (N, L)
 
 
+def untinted(brush: Brush) -> PreparedBrushes:
+    """The brush for the engine, with every dab in the stroke's own colour: white strokes on black are masks."""
+    prepared = PreparedBrushes(brush)
+    prepared.parameters[:, kernels.JITTER_COLOR] = 0.0
+    return prepared
+
+
 def _lengthened(array: np.ndarray, length: int) -> np.ndarray:
     """`array` with its last entry repeated."""
     return np.concatenate([array, np.repeat(array[-1:], length - len(array), axis=0)])

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from garl.errors import GarlError
 from garl.experiments.claims import Claim
 from garl.experiments.run import Runs, read_curves, run_folder
 from garl.experiments.verdict import Curves, Verdict, finals, overall
+from garl.export.curves import Panel, draw_panels
 from garl.export.picture import captioned, save_png
 
 SHOWN = 16
@@ -70,21 +70,13 @@ Median and range over the seeds. Below, paintings of the median run of each arm,
 
 def draw_curves(curves: Curves, path: Path) -> None:
     """Distance against steps and against minutes, a line for each arm's median and a band for its range."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise GarlError("the curves need matplotlib: pip install 'garl[experiments]'") from error
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    for axes, abscissa in zip(figure.subplots(1, 2, sharey=True), ("steps", "minutes"), strict=True):
-        for arm, each in curves.items():
-            x, y = _common([(getattr(curve, abscissa), curve.frechet) for curve in each])
-            (line,) = axes.plot(x, np.median(y, 0), label=arm)
-            axes.fill_between(x, y.min(0), y.max(0), alpha=0.2, color=line.get_color(), linewidth=0)
-        axes.set(xlabel=abscissa, yscale="log")
-        axes.grid(alpha=0.3, which="both")
-    figure.axes[0].set_ylabel("Fréchet distance")
-    figure.axes[1].legend(loc="upper right")
-    figure.savefig(path, metadata={"Date": None})
+    panels = []
+    for abscissa in ("steps", "minutes"):
+        lines = {
+            arm: _common([(getattr(curve, abscissa), curve.frechet) for curve in each]) for arm, each in curves.items()
+        }
+        panels.append(Panel(abscissa, "Fréchet distance", lines))
+    draw_panels([panels], path)
 
 
 def paintings(runs: Runs, curves: Curves, folder: Path) -> np.ndarray:

@@ -612,6 +612,8 @@ def load_config(folder: Path) -> Config:
     Raises GarlError if it holds a setting that this version does not know, or a value that will not do.
     """
     settings = read_config(folder)
+    if "system" in settings:
+        raise GarlError(f"{folder} is a run of `garl train {settings['system']}`, not of GARL: see docs/method.md")
     try:
         config = Config(**settings)
     except GarlError as error:
@@ -692,7 +694,8 @@ def load_adversary(folder: Path, agent: Agent) -> Adversary:
         )
     tensors, _ = load_checkpoint(folder)
     paint, device = agent.config.paint, next(agent.policy.parameters()).device
-    parts = [under(prefix, tensors) for prefix in ("adversary.", "adversary_average.", "adversary_previous.")]
+    names = ("adversary", "adversary_average", "adversary_previous", "adversary_running")
+    parts = [under(f"{name}.", tensors) for name in names]
     if not all(weight.isfinite().all() for part in parts for weight in part.values()):
         raise GarlError(f"the weights of the discriminator in {folder} are not all finite: train again")
     with SizeLimit(sum(weight.numel() for part in parts for weight in part.values()), folder):

@@ -22,7 +22,7 @@ from pydantic import Field
 from garl.brush.geometry import BRUSH, OPACITY, POINTS_PER_TYPE, START_PRESSURE, STROKE_SIZE, THICKNESS
 from garl.brush.spec import Brush
 from garl.engine import kernels
-from garl.engine.paint import PreparedBrushes, render_strokes
+from garl.engine.paint import PreparedBrushes, render_strokes, untinted
 from garl.evaluate.pixels import mean_squared_error
 from garl.progress import PaintProgress, silent
 from garl.settings import Settings
@@ -77,13 +77,6 @@ def greedy(
         if seconds is not None and time.monotonic() - started > seconds:
             return strokes[: i + 1]
     return strokes
-
-
-def untinted(brush: Brush) -> PreparedBrushes:
-    """The brush for the engine, with every dab in the stroke's own colour: white strokes on black are masks."""
-    prepared = PreparedBrushes(brush)
-    prepared.parameters[:, kernels.JITTER_COLOR] = 0.0
-    return prepared
 
 
 @njit(cache=True)

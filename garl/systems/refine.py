@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -38,12 +38,12 @@ from garl.brush.geometry import (
 )
 from garl.brush.spec import Brush
 from garl.engine import differentiable
-from garl.engine.differentiable import Tip, tip_of
-from garl.engine.paint import render_strokes
+from garl.engine.differentiable import tip_of
+from garl.engine.paint import render_strokes, untinted
 from garl.palette import nearest
 from garl.progress import PaintProgress, silent
 from garl.settings import Settings
-from garl.systems.greedy import box, untinted
+from garl.systems.greedy import box
 from garl.types import Ground
 
 SNAP_SWEEPS = 10
@@ -91,6 +91,11 @@ def refine(
     """
     rng, tip, started = np.random.default_rng(seed), tip_of(brush), time.monotonic()
     picture, paper, free = as_tensors(target, ground)
+
+    def paint(strokes: Tensor) -> tuple[Tensor, Tensor]:
+        canvas = differentiable.paint(strokes, paper, tip, free)
+        return canvas, ((canvas - picture) ** 2).mean()
+
     steps = [config.steps] * (config.stages - 1) + [config.last_steps]
     strokes = torch.empty(0, STROKE_SIZE)
     for stage in range(config.stages):
@@ -99,7 +104,7 @@ def refine(
         strokes = strokes[keep.sort().values]
         grown = min(1.0, (stage + 1) / max(1.0, config.growing * config.stages))
         wanted = max(1, round(count * grown**2))
-        size = _size(brush, grown, count, config)
+        size = thickness_at(brush, grown, count, config)
         canvas = differentiable.paint(strokes, paper, tip, free)
         new = propose(picture, canvas, max(0, wanted - len(strokes)), size, brush, config, rng)
         strokes = torch.cat([strokes, new])
@@ -116,7 +121,7 @@ def refine(
         ) -> None:
             progress(before + share * (after - before), n, error, (255 * canvas + 0.5).byte().numpy())
 
-        strokes = descend(strokes, picture, paper, free, brush, tip, steps[stage], deadline, config, show)
+        strokes = descend(strokes, paint, picture.shape[1:], brush, steps[stage], deadline, config, show)
     return strokes.numpy()
 
 
@@ -126,8 +131,8 @@ def as_tensors(target: np.ndarray, ground: Ground) -> tuple[Tensor, Tensor, Tens
     return picture, paper, torch.from_numpy(ground.free)
 
 
-def _size(brush: Brush, fraction: float, count: int, config: RefineConfig) -> float:
-    """Thickness of a stage's new strokes."""
+def thickness_at(brush: Brush, fraction: float, count: int, config: RefineConfig) -> float:
+    """Thickness of the new strokes of a stage that comes after this fraction of the growth."""
     control = brush.spec.control
     fine = min(control.max_thickness, max(control.min_thickness, config.fineness / count**0.5))
     coarse = max(fine, min(control.max_thickness, 0.25))
@@ -172,18 +177,17 @@ def propose(
 
 def descend(
     strokes: Tensor,
-    picture: Tensor,
-    paper: Tensor,
-    free: Tensor,
+    paint: Callable[[Tensor], tuple[Tensor, Tensor]],
+    size: Sequence[int],
     brush: Brush,
-    tip: Tip,
     steps: int,
     deadline: float,
     config: RefineConfig,
     show: Callable[[float, float, Tensor], None],
 ) -> Tensor:
-    """The strokes after `steps` steps of Adam on the squared error, or at the deadline, each within its range."""
-    control, (_, height, width) = brush.spec.control, picture.shape
+    """The strokes after `steps` steps of Adam, or at the deadline, each within its range; `paint` makes of them the
+    canvas (3, H, W), whose (height, width) is `size`, and the error that is to be small."""
+    control, (height, width) = brush.spec.control, size
     low, high = torch.zeros(STROKE_SIZE), torch.ones(STROKE_SIZE)
     low[THICKNESS], high[THICKNESS] = control.min_thickness, control.max_thickness
     low[OPACITY], high[OPACITY] = control.min_opacity, control.max_opacity
@@ -195,8 +199,7 @@ def descend(
     begun, step, spent = time.monotonic(), 0, 0.0 if steps else 1.0
     while spent < 1.0:
         adam.param_groups[0]["lr"] = min(1.0, 2.05 - 2.0 * spent)  # constant, and falling from the middle on
-        canvas = differentiable.paint(scaled * rate, paper, tip, free)
-        error = ((canvas - picture) ** 2).mean()
+        canvas, error = paint(scaled * rate)
         adam.zero_grad()
         error.backward()
         adam.step()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -177,3 +178,52 @@ class SizeLimit(TorchFunctionMode):
 def misfit(folder: Path) -> str:
     """What to say of a checkpoint and a configuration that do not belong together."""
     return f"the checkpoint in {folder} does not fit its config.json: restore that file, or train again"
+
+
+class Remembers(Protocol):
+    """What keeps tensors that change."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> Any: ...
+
+
+Parts = Mapping[str, torch.nn.Module | torch.optim.Optimizer | torch.Generator | Remembers]
+"""What changes in a run, by name."""
+
+
+def tensors_of(parts: Parts) -> dict[str, Tensor]:
+    """All that `parts` are, as named tensors."""
+    tensors: dict[str, Tensor] = {}
+    for name, part in parts.items():
+        if isinstance(part, torch.optim.Optimizer):
+            tensors |= flatten(name, part)
+        elif isinstance(part, torch.Generator):
+            tensors[name] = part.get_state()
+        else:
+            tensors |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
+    return tensors
+
+
+def restore_parts(parts: Parts, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Make `parts` what `tensors_of` named, in place. Raises GarlError, which names `folder`, if they do not fit."""
+    try:
+        for name, part in parts.items():
+            if isinstance(part, torch.optim.Optimizer):
+                unflatten(name, tensors, part)
+            elif isinstance(part, torch.Generator):
+                part.set_state(tensors[name])
+            else:
+                part.load_state_dict(under(f"{name}.", tensors))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a checkpoint may come from a stranger
+        raise GarlError(misfit(folder)) from error
+
+
+def share_of_budget(minutes: float | None, updates: int | None, seconds: float, done: int) -> float:
+    """How much of a budget is used up, 0..1 and beyond; what runs out first counts. Without one it is 10 minutes."""
+    shares = []
+    if minutes is not None or updates is None:
+        shares.append(seconds / (60 * (minutes or 10.0)))
+    if updates is not None:
+        shares.append(done / updates)
+    return max(shares)

@@ -1,8 +1,10 @@
-"""A trained agent as a painter of pictures of any size: coarse to fine, in tiles of the agent's own canvas.
+"""Trained agents as painters of pictures of any size: coarse to fine, in tiles of the agent's own canvas.
 
-The agent first paints the whole picture on one canvas; then, on what it has painted, each of four quarters, each of
-sixteen parts, and so on, as in PaintBot (Jia et al. 2019) and Learning to Paint (Huang et al. 2019). It must have
-learned with `--condition picture`.
+`in_tiles`: an agent of GARL that has learned with `--condition picture` first paints the whole picture on one canvas;
+then, on what it has painted, each of four quarters, each of sixteen parts, and so on, as in PaintBot (Jia et al. 2019).
+
+`whole_then_tiles`: one of Learning to Paint paints the whole, and then as many tiles at once as it is told, as in that
+paper's code. Before each action it sees what the engine has painted, strokes that reach over from other tiles included.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from garl.brush.geometry import COLOR, POINTS, THICKNESS
+from garl.brush.geometry import COLOR, POINTS, STROKE_SIZE, THICKNESS
 from garl.brush.spec import Brush
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
@@ -22,6 +24,7 @@ from garl.evaluate.pixels import mean_squared_error
 from garl.paint_picture import lay, resized, shrunk
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
+from garl.systems import learning_to_paint
 from garl.systems.garl import Agent, draw_noise, make_env
 from garl.types import Ground
 
@@ -61,17 +64,13 @@ def in_tiles(
             break
         size = rows * config.paint.height, columns * config.paint.width
         pictures = (resized(target, size), _canvas(painted, ground, brush, size))
-        shown, canvas = (_tiles(_as_seen(agent, each), rows, columns) for each in pictures)
-        free = _tiles(shrunk(ground.free, size)[None], rows, columns)
+        shown, canvas = (cut(_as_seen(agent, each), rows, columns) for each in pictures)
+        free = cut(shrunk(ground.free, size)[None], rows, columns)
         parts = zip(shown.split(BATCH), canvas.split(BATCH), free.split(BATCH), strict=True)
         strokes = np.concatenate([_painted(agent, *part, seed) for part in parts], 1)  # (T, rows · columns, 14)
-        row, column = np.divmod(np.arange(rows * columns), columns)
-        strokes[..., POINTS][..., 0::2] = (strokes[..., POINTS][..., 0::2] + column[:, None]) / columns
-        strokes[..., POINTS][..., 1::2] = (strokes[..., POINTS][..., 1::2] + row[:, None]) / rows
-        strokes[..., THICKNESS] /= min(rows, columns)
         if config.invert:
             strokes[..., COLOR] = 1.0 - strokes[..., COLOR]
-        painted = np.concatenate([painted, strokes.reshape(-1, 14)])
+        painted = np.concatenate([painted, placed(strokes, rows, columns)])
         now = _canvas(painted, ground, brush, (height, width))
         progress(len(painted) / count, len(painted), mean_squared_error(now, target), now)
         level *= 2
@@ -111,7 +110,49 @@ def _as_seen(agent: Agent, picture: np.ndarray) -> np.ndarray:
     return 255 - picture if agent.config.invert else picture
 
 
-def _tiles(picture: np.ndarray, rows: int, columns: int) -> Tensor:
+def whole_then_tiles(
+    agent: learning_to_paint.Agent,
+    tiles: int,
+    target: np.ndarray,
+    ground: Ground,
+    count: int,
+    brush: Brush,
+    seed: int,
+    progress: PaintProgress = silent,
+    seconds: float | None = None,
+) -> np.ndarray:
+    """Strokes (count, 14) for a target (3, H, W) uint8, fewer if `seconds` end first: after one painting of the whole
+    the agent goes on in tiles × tiles."""
+    started, actions, side = time.monotonic(), agent.config.actions, agent.config.side
+    size = tiles * side, tiles * side  # every tile has the size that the agent learned on
+    wanted, canvas, free = resized(target, size), resized(ground.canvas, size).copy(), shrunk(ground.free, size)
+    strokes, action, prepared = np.empty((0, STROKE_SIZE), np.float32), 0, [PreparedBrushes(brush)]
+    while len(strokes) < count and (not len(strokes) or seconds is None or time.monotonic() - started < seconds):
+        division = 1 if action < actions else tiles
+        seen = division * side, division * side
+        parts = (cut(resized(picture, seen), division, division) for picture in (canvas, wanted))
+        now, goal = (learning_to_paint.unit(part) for part in parts)
+        numbers = agent.act(now, goal, torch.full((division**2,), action % actions))
+        new = placed(agent.pen.strokes(numbers).transpose(0, 1).numpy(), division, division)[: count - len(strokes)]
+        for _ in lay(canvas, new, prepared, ground.seed, ground.painted + len(strokes), free):
+            pass
+        strokes, action = np.concatenate([strokes, new]), action + 1
+        progress(len(strokes) / count, len(strokes), mean_squared_error(canvas, wanted), canvas)
+    return strokes
+
+
+def placed(strokes: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Strokes (T, rows · columns, 14) of tiles, row by row, on the whole canvas: (T · rows · columns, 14), every tile's
+    first one before every tile's second."""
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    moved = strokes.copy()
+    moved[..., POINTS][..., 0::2] = (moved[..., POINTS][..., 0::2] + column[:, None]) / columns
+    moved[..., POINTS][..., 1::2] = (moved[..., POINTS][..., 1::2] + row[:, None]) / rows
+    moved[..., THICKNESS] /= min(rows, columns)
+    return moved.reshape(-1, STROKE_SIZE)
+
+
+def cut(picture: np.ndarray, rows: int, columns: int) -> Tensor:
     """The parts (rows · columns, C, h, w) of a picture (C, rows · h, columns · w), row by row."""
     channels, height, width = picture.shape
     parts = picture.reshape(channels, rows, height // rows, columns, width // columns).transpose(1, 3, 0, 2, 4)

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from garl.adversary.losses import (
+    around,
+    cramer,
+    fisher,
     gradient_norm_real,
     gradient_penalty,
     hinge,
@@ -136,3 +139,42 @@ def test_r1_is_the_squared_gradient_at_real_images() -> None:
     assert gradient_norm_real(quadratic, IMAGES).item() == pytest.approx(expected, rel=1e-5)
     (gradient,) = torch.autograd.grad(gradient_norm_real(linear, IMAGES), W)
     torch.testing.assert_close(gradient, 2 * W.detach())
+
+
+def test_fisher_is_the_augmented_lagrangian_by_hand() -> None:
+    """Ω = ½ (4 + 1 + ¼)/3 + ½ (0 + 9)/2 = 3.125; the mean gap is 0.5 + 1.5."""
+    loss, constraint = fisher(REAL, FAKE, torch.tensor(0.3), 0.2)
+    assert constraint.item() == pytest.approx(3.125)
+    assert loss.item() == pytest.approx(-2.0 - 0.3 * (1 - 3.125) + 0.1 * (1 - 3.125) ** 2)
+
+
+def test_cramer_against_loops() -> None:
+    h = torch.randn(3, 4, generator=torch.Generator().manual_seed(3))
+    fakes = torch.randn(5, 4, generator=torch.Generator().manual_seed(4))
+    for features, leaves_itself_out in ((h, False), (fakes, True)):
+        wanted = []
+        for i, x in enumerate(features):
+            distances = [(x - y).norm() for j, y in enumerate(fakes) if not (leaves_itself_out and i == j)]
+            wanted.append(torch.stack(distances).mean() - x.norm())
+        torch.testing.assert_close(cramer(features, fakes), torch.stack(wanted))
+
+
+def test_cramer_has_a_finite_gradient_where_fakes_meet_themselves() -> None:
+    fakes = torch.randn(5, 4, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    cramer(fakes, fakes).sum().backward()
+    assert fakes.grad is not None
+    assert fakes.grad.isfinite().all()
+
+
+def test_around_moves_real_pictures_by_half_their_spread_at_most() -> None:
+    noise = torch.rand(IMAGES.shape, generator=torch.Generator().manual_seed(5))
+    moved = (around(IMAGES, noise) - IMAGES) / IMAGES.std()
+    torch.testing.assert_close(moved, 0.5 * noise)
+
+
+def test_dragan_penalises_the_gradient_near_real_pictures() -> None:
+    """D(x) = ½ ‖x‖² has the gradient x, so that the place of the penalty can be read off."""
+    noise = torch.rand(IMAGES.shape, generator=torch.Generator().manual_seed(5))
+    place = MIX * IMAGES + (1 - MIX) * (IMAGES + 0.5 * IMAGES.std() * noise)
+    wanted = (place.flatten(1).norm(dim=1) - 1).square().mean()
+    torch.testing.assert_close(gradient_penalty(quadratic, IMAGES, around(IMAGES, noise), MIX), wanted)

@@ -23,9 +23,10 @@ def squares(n: int, value: int, seed: int) -> torch.Tensor:
     return images
 
 
-def build(**changes) -> Adversary:
+def build(network: dict | None = None, **changes) -> Adversary:
     torch.manual_seed(0)
-    return Adversary(CANVAS, AdversaryConfig(network=TINY, learning_rate=3e-3, **changes))
+    sizes = TINY.model_copy(update=network or {})
+    return Adversary(CANVAS, AdversaryConfig(network=sizes, learning_rate=3e-3, **changes))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,9 @@ def build(**changes) -> Adversary:
         {"loss": "hinge", "networks": 2},
         {"loss": "relativistic", "optimizer": "optimistic_adam"},
         {"loss": "hinge", "stay_close": 0.1, "average": 0.5, "l2_penalty": 1e-4},
+        {"loss": "fisher", "fisher_penalty": 0.1},
+        {"loss": "cramer", "network": {"outputs": 3}},
+        {"loss": "minimax_logit", "penalised": "any", "penalised_at": "around", "gradient_penalty": 1.0},
     ],
 )
 def test_it_learns_to_score_real_pictures_higher(changes: dict) -> None:
@@ -290,3 +294,38 @@ def test_what_is_hidden_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [network(view[:, :1], view[:, 1:]) for view in (first, second)]
     torch.testing.assert_close(score, torch.stack(expected).mean(0))
     assert len({tuple(mask.flatten().tolist()) for mask in first[:, :1] != 0}) == 1, "one mask for all"
+
+
+def test_the_multiplier_of_fisher_follows_its_constraint() -> None:
+    """λ ← λ − ρ (1 − Ω), and it is among what a run saves."""
+    adversary = build(loss="fisher", fisher_penalty=0.5, network={"spectral_norm": False})
+    real, fake = squares(8, 255, 1), squares(8, 0, 2)
+    wanted = 0.0
+    for _ in range(3):
+        outputs = [adversary.network(to_network(x)).detach() for x in (real, fake)]
+        wanted -= 0.5 * (1 - sum(0.5 * float(x.square().mean()) for x in outputs))
+        adversary.update(real, fake, torch.Generator())
+    assert float(adversary.modules()["adversary_running"].state_dict()["multiplier"]) == pytest.approx(wanted)
+
+
+def test_cramer_compares_with_the_last_fakes() -> None:
+    adversary = build(network={"outputs": 3}, loss="cramer", batch_size=8)
+    adversary.update(squares(8, 255, 1), squares(8, 0, 2), torch.Generator().manual_seed(0))
+    reference = adversary.modules()["adversary_running"].state_dict()["reference"]
+    assert reference.shape == (8, 3)
+    features = adversary.network.eval()(to_network(squares(5, 255, 3)))
+    wanted = (features[:, None] - reference).norm(dim=2).mean(1) - features.norm(dim=1)
+    torch.testing.assert_close(adversary.score(squares(5, 255, 3)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"loss": "cramer"}, "network.outputs"),
+        ({"loss": "wgan", "network": DiscriminatorConfig(outputs=2)}, "network.outputs"),
+        ({"loss": "fisher", "networks": 2}, "networks to 1"),
+    ],
+)
+def test_losses_that_need_another_network_say_so(changes: dict, says: str) -> None:
+    with pytest.raises(GarlError, match=says):
+        AdversaryConfig(**changes)

@@ -130,7 +130,7 @@ def test_painting_goes_on_from_a_start(tiny_config: Config) -> None:
     start = torch.randint(0, 100, (3, 1, 28, 28), dtype=torch.uint8, generator=generator)
     kept = start.clone()
     policy = make_policy(config, env)
-    rollout = collect(env, policy, draw_noise(config, 3, generator), generator, condition=start, start=start)
+    rollout = collect(env, policy, draw_noise(config, 3, generator), generator, condition=start, begun=(start, None))
     assert torch.equal(rollout.canvases[0], kept)
     assert torch.equal(start, kept), "what is painted on stays as it was"
     assert (rollout.canvases[-1] >= kept).all(), "white strokes only brighten"

@@ -17,12 +17,13 @@ from garl.advantage import AdvantageConfig, RewardScale
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
 from garl.errors import GarlError
+from garl.finish import Unfinished, finish_like
 from garl.learners import ppo
 from garl.runs import load_checkpoint, save_checkpoint
 from garl.sample import measure, measure_population, paint, paint_in_turn
 from garl.systems import garl as system
 from garl.systems import population
-from garl.systems.garl import Config, load_agent, load_agents, make_env, make_policy, train
+from garl.systems.garl import Config, load_adversary, load_agent, load_agents, make_env, make_policy, train
 from garl.systems.population import BEHIND, Member, Turn, compare, distances, in_turn, rescue, sample_fakes, shrunk
 from garl.types import Rollout
 
@@ -429,3 +430,11 @@ def test_the_sheet_has_rows_of_each_agent(tmp_path: Path) -> None:
     assert corners[:, :3].tolist() == [[12, 15, 18], [13, 16, 19], [14, 17, 20]]  # the newest 16 of 20
     means = sheets["pictures/mean"][2 * scale, 2 * scale :: 8 * scale, 0]
     assert means[:3].tolist() == [28, 30, 30]  # 28.5, 29.5 and 30.5 to even
+
+
+def test_the_first_agent_goes_on_from_a_canvas(run: Path) -> None:
+    agent, begun = load_agent(run, "cpu"), np.full((3, 30, 44), 90, np.uint8)
+    painting = finish_like(Unfinished(begun, np.ones((30, 44), np.bool_)), agent, load_adversary(run, agent), 1, 2)
+    assert agent.number == 0
+    assert painting.strokes.strokes.shape == (1, 1, 14)
+    assert not np.array_equal(painting.picture, begun)
