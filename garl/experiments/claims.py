@@ -11,7 +11,7 @@ from typing import Any
 
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.update import AdversaryConfig
-from garl.experiments.verdict import Alike, Better, Expectation, Learns, NoBetter, Slower
+from garl.experiments.verdict import Alike, Better, Expectation, Learns, Measure, NoBetter, Slower
 from garl.policy.features import PolicyConfig
 from garl.systems.garl import DIGITS, Config
 
@@ -71,17 +71,32 @@ LOGIT = {
     "adversary.network.spectral_norm": True,
 }
 MIXED = {"adversary.memory_priority": "mixed", "adversary.memory": 20_000}
+THESIS = {name: thesis for name, (thesis, _) in QUICK.items()}
+MEASURES: tuple[Measure, ...] = ("flips", "distance")
 SHOES = {"data": "fashion-mnist", "label": 7}
 
 CLAIMS = (
     Claim(
         name="oscillation",
         section="",
-        says="Mode oscillation (thesis §7.6, open there) is cured where the discriminator sees fakes of all the run;\n"
-        "with as many new ones beside them the agent learns best, too.",
+        says="With the thesis's settings modes oscillate (§7.6, open there); where every batch of the discriminator\n"
+        "has fakes of all the run beside new ones, they oscillate a fifth as much at most, and the agent learns better.",
+        base=FIVES,
+        arms={"thesis": THESIS, "mixed": MIXED},
+        expects=(
+            Better("mixed", "thesis", "flips", times=5.0),
+            Better("mixed", "thesis", "waves", times=5.0),
+            Better("mixed", "thesis"),
+        ),
+        note="*thesis* has the thesis's settings, with steps five times as large. *mixed* was found with seed 0, in\n"
+        "longer runs. What the memory alone does: *cures*.",
+    ),
+    Claim(
+        name="cures",
+        section="",
+        says="Of the cures of oscillation that were proposed, a memory of all the run beside new fakes is the best.",
         base=FIVES,
         arms={
-            "thesis": {name: thesis for name, (thesis, _) in QUICK.items()},
             "recent": {},
             "mixed": MIXED,
             "uniform": {"adversary.memory_priority": "uniform", "adversary.memory": 20_000},
@@ -95,20 +110,16 @@ CLAIMS = (
             "stay close": {"adversary.stay_close": 1.0},
         },
         expects=(
-            Better("mixed", "thesis", "flips", times=5.0),
-            Better("mixed", "thesis", "waves", times=5.0),
-            Better("mixed", "thesis"),
             Better("mixed", "recent", "flips", times=5.0),
-            Better("mixed", "recent", "waves", times=5.0),
             Better("mixed", "recent"),
             *(
-                Better("mixed", other, "flips")
-                for other in ("averaged discriminator", "R1", "three discriminators", "optimistic")
+                Better("mixed", other, measure)
+                for other in ("uniform", "averaged discriminator", "R1", "three discriminators", "optimistic")
+                for measure in MEASURES
             ),
-            Better("mixed", "uniform"),
         ),
-        note="*thesis* has the thesis's settings, with steps five times as large; *recent* is what all other arms\n"
-        "change: a buffer of the newest 1,500 paintings. *mixed* was found with seed 0, in longer runs.",
+        note="*recent* is what all other arms change: a buffer of the newest 1,500 paintings. Agents that have hardly\n"
+        "learned after 12,000 paintings have little to oscillate with: read flips and waves beside the distance.",
     ),
     Claim(
         name="policies",
