@@ -80,7 +80,7 @@ CLAIMS = (
         name="oscillation",
         section="",
         says="With the thesis's settings modes oscillate (§7.6, open there); where every batch of the discriminator\n"
-        "has fakes of all the run beside new ones, they oscillate a fifth as much at most, and the agent learns better.",
+        "has fakes of all the run beside new ones, they oscillate a fifth as much at most, and agents learn better.",
         base=FIVES,
         arms={"thesis": THESIS, "mixed": MIXED},
         expects=(
