@@ -205,7 +205,8 @@ def measure_population(
     record = evaluate(in_turn(painted)[:n], real.array, label=label, asked=asked, floor=floor, judge=network)
     if targets is not None:
         record["target_error"] = float(np.mean([mean_squared_error(own, targets) for own in painted]))
-        record["target_error_blank"] = mean_squared_error(each[0].filmed[0, :1], targets)
+        blank = np.broadcast_to(each[0].filmed[0, :1], targets.shape)
+        record["target_error_blank"] = mean_squared_error(blank, targets)
     if len(agents) > 1:
         seen = network.features(real.array)
         distances = [frechet_distance(network.features(own), seen) for own in painted]
