@@ -159,8 +159,8 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
             name: torch.optim.Adam([p for module in modules for p in module.parameters()], betas=(0.5, 0.99))
             for name, modules in learning.items()
         }
-        parts: Parts = {"networks": networks, "generator": generator}
-        parts.update({f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()})
+        named = {f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()}
+        parts: Parts = {"networks": networks, "generator": generator, **named}
         cycle, seconds = 0, 0.0
         if run.checkpoint:
             tensors, meta = run.checkpoint
