@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from garl.bench import EVERYTHING
-from garl.brush.geometry import fully_pressed
+from garl.brush.geometry import PLAIN_SIZE, fully_pressed
 from garl.brush.spec import Brush, library, load_brush
 from garl.engine.paint import PaintConfig, PaintEngine, PreparedBrushes, render_strokes
 from garl.engine.paint_cuda import CudaBrushes
@@ -56,7 +56,7 @@ def left() -> float:
 def random_strokes(n: int, brush: Brush, seed: int = 0) -> np.ndarray:
     """(n, 14) float32: points over all of the canvas and a little beyond it, thickness in the brush's range."""
     rng, control = np.random.default_rng(seed), brush.spec.control
-    strokes = rng.uniform(0, 1, (n, 11)).astype(np.float32)
+    strokes = rng.uniform(0, 1, (n, PLAIN_SIZE)).astype(np.float32)
     strokes[:, :6] = rng.uniform(-0.05, 1.05, (n, 6))
     strokes[:, 9] = rng.uniform(control.min_thickness, control.max_thickness, n)
     return fully_pressed(strokes)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from garl.brush.geometry import STROKE_SIZE, fully_pressed
+from garl.brush.geometry import PLAIN_SIZE, STROKE_SIZE, fully_pressed
 from garl.brush.spec import Brush, load_brush
 from garl.engine.paint import CORES, PreparedBrushes, render_strokes
 from garl.systems.garl import DIGITS, THESIS, Config, train
@@ -39,7 +39,7 @@ REPEATS = 7
 def random_strokes(n: int) -> np.ndarray:
     """(n, 14) float32: Bézier curves with random control points, radius 1/64 to 9/64 of the canvas."""
     rng = np.random.default_rng(0)
-    strokes = rng.uniform(0, 1, (n, 11)).astype(np.float32)
+    strokes = rng.uniform(0, 1, (n, PLAIN_SIZE)).astype(np.float32)
     strokes[:, 9] = 2 * rng.uniform(1 / 64, 9 / 64, n)
     return fully_pressed(strokes)
 

@@ -16,9 +16,8 @@ from PIL import Image
 from garl.adversary.update import Adversary
 from garl.brush.geometry import BRUSH, COLOR, POINTS, THICKNESS
 from garl.brush.spec import Brush
-from garl.data.decode import decode
 from garl.data.limits import MAX_PIXELS
-from garl.engine.paint import PaintConfig, PaintEngine, PreparedBrushes
+from garl.engine.paint import PaintEngine, PreparedBrushes
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.evaluate.pixels import mean_squared_error
@@ -38,7 +37,7 @@ from garl.paint_picture import (
 )
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
-from garl.sample import asked_for
+from garl.sample import as_seen, asked_for
 from garl.systems.garl import Agent, draw_noise
 from garl.types import Ground
 
@@ -145,7 +144,12 @@ def matched(picture: np.ndarray, size: tuple[int, ...], path: Path) -> np.ndarra
         )
     if (height, width) == size:
         return picture
-    image = Image.fromarray(picture.transpose(1, 2, 0)).resize((columns, rows), Image.Resampling.LANCZOS)
+    return scaled(picture, (rows, columns))
+
+
+def scaled(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The picture (3, h, w) uint8 at another (height, width), as sharp as it may be."""
+    image = Image.fromarray(picture.transpose(1, 2, 0)).resize(size[::-1], Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
@@ -197,7 +201,6 @@ def finish_like(
     the other; they overlap, and strokes may cross their borders.
     """
     config, device = agent.config, next(agent.policy.parameters()).device
-    precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     env = PaintEnv(attempts, PaintEngine(config.paint, agent.brushes), count)
     env.reset(seed=seed)
@@ -213,11 +216,11 @@ def finish_like(
         free = shrunk(unfinished.free[inside], size)
         if not free.any():
             continue
-        seen = as_agent_sees(canvas[:, *inside], config.paint, config.invert)
+        seen = as_seen(config, scaled(canvas[:, *inside], size))
         begun = torch.tensor(seen)[None], torch.tensor(free)[None, None]
         noise = draw_noise(config, attempts, generator).to(device)
         first = config.strokes - count
-        rollout = collect(env, agent.policy, noise, sampler, precision, condition, begun, first)
+        rollout = collect(env, agent.policy, noise, sampler, config.learning.dtype, condition, begun, first)
         best = int(adversary.score(rollout.final.to(device), condition).argmax())
         if drawn is None:
             drawn = int(rollout.seeds[best]) if unfinished.file is None else int(unfinished.file.seeds[0])
@@ -246,13 +249,6 @@ def viewports(levels: int, height: int, width: int) -> Iterator[Box]:
             for x in starts:
                 left, top = round(x * width), round(y * height)
                 yield left, top, max(left + 1, round((x + side) * width)), max(top + 1, round((y + side) * height))
-
-
-def as_agent_sees(picture: np.ndarray, paint: PaintConfig, invert: bool) -> np.ndarray:
-    """The picture (3, H, W) uint8 at the size, in the colours and in the polarity that an agent learned on."""
-    image = Image.fromarray(picture.transpose(1, 2, 0)).resize((paint.width, paint.height), Image.Resampling.LANCZOS)
-    seen = decode(image, None, paint.channels)
-    return 255 - seen if invert else seen
 
 
 def placed(strokes: np.ndarray, box: Box, canvas: tuple[int, ...], seen: tuple[int, int]) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from garl.brush.geometry import BRUSH, COLOR, POINTS, STROKE_SIZE, THICKNESS, fully_pressed
+from garl.brush.geometry import BRUSH, COLOR, PLAIN_SIZE, POINTS, STROKE_SIZE, THICKNESS, fully_pressed
 from garl.brush.spec import Brush
 from garl.data.decode import decode
 from garl.data.sources import open_picture
@@ -204,7 +204,7 @@ def pixelated(painting: Painting, target: np.ndarray, cells: int, colors: int) -
     few = small.quantize(colors, dither=Image.Dither.NONE).convert("RGB")
     y, x = np.indices((rows, columns)).reshape(2, -1)
     pen = pen_of("pixel", cells=min(rows, columns))
-    strokes = fully_pressed(np.ones((rows * columns, 11), np.float32))
+    strokes = fully_pressed(np.ones((rows * columns, PLAIN_SIZE), np.float32))
     strokes[:, POINTS] = np.tile(np.stack([(x + 0.5) / columns, (y + 0.5) / rows], 1), 3)
     strokes[:, COLOR] = np.asarray(few).reshape(-1, 3) / np.float32(255)
     strokes[:, THICKNESS] = pen.brush.spec.control.max_thickness

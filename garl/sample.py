@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from garl.atomic import replacing
 from garl.brush.geometry import COLOR
@@ -23,7 +24,7 @@ from garl.export.strokefile import StrokeFile
 from garl.export.svg import save_svg
 from garl.export.video import save_video, time_lapse
 from garl.rollout import collect
-from garl.systems.garl import Agent, draw_noise, load_images, make_env
+from garl.systems.garl import Agent, Config, draw_noise, load_images, make_env
 
 BATCH = 256
 """Canvases painted at a time."""
@@ -96,6 +97,13 @@ def asked_for(agent: Agent, n: int, name: str | None = None) -> np.ndarray | Non
     return np.arange(n) % len(agent.classes) if name is None else np.full(n, agent.classes.index(name))
 
 
+def as_seen(config: Config, picture: np.ndarray) -> np.ndarray:
+    """A picture (3, H, W) uint8 in the colours and in the polarity that an agent learned on, (C, H, W)."""
+    if config.paint.channels == 1:
+        picture = np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None]
+    return 255 - picture if config.invert else picture
+
+
 def held_out(agent: Agent, n: int, seed: int = 0, split: str = "test") -> np.ndarray | None:
     """Pictures (n, C, H, W) uint8 for an agent to paint that is shown what, each once before one comes again; None for
     any other agent."""
@@ -115,7 +123,6 @@ def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None, targets:
     config, policy = agent.config, agent.policy
     device = next(policy.parameters()).device
     seed = seed * config.population.agents + agent.number  # or agents that know little would paint the same
-    precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     generator, sampler = torch.Generator().manual_seed(seed), torch.Generator(device).manual_seed(seed)
     env = make_env(config, min(n, BATCH), agent.brushes)
     env.reset(seed=seed)
@@ -128,7 +135,7 @@ def paint(agent: Agent, n: int, seed: int = 0, name: str | None = None, targets:
         part = None
         if asked is not None:  # the last batch paints more than are wanted
             part = torch.from_numpy(np.take(asked, range(start, start + env.num_envs), 0, mode="wrap")).to(device)
-        rollout = collect(env, policy, noise, sampler, precision, part)
+        rollout = collect(env, policy, noise, sampler, config.learning.dtype, part)
         finals.append(rollout.final.cpu())
         all_strokes.append(rollout.strokes.transpose(0, 1))
         seeds.append(rollout.seeds)

@@ -26,8 +26,12 @@ POINTS_PER_TYPE = {"bezier": 3, "line": 2, "triangle": 3, "point": 1}
 """How many of the three points a stroke type reads; the rest repeat the last one read."""
 
 
+PLAIN_SIZE = START_PRESSURE
+"""Numbers of a stroke of the first brush at full pressure: those up to the opacity."""
+
+
 def fully_pressed(strokes: np.ndarray) -> np.ndarray:
-    """Strokes (…, 11), which end with the opacity, as strokes (…, 14) of the first brush at full pressure."""
+    """Strokes (…, PLAIN_SIZE), which end with the opacity, as strokes (…, 14) of the first brush at full pressure."""
     rest = np.broadcast_to(np.array([1, 1, 0], strokes.dtype), (*strokes.shape[:-1], 3))
     return np.concatenate([strokes, rest], -1)
 

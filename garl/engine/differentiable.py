@@ -23,7 +23,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from garl.brush.geometry import OPACITY, POINTS, POINTS_PER_TYPE, STROKE_SIZE, THICKNESS, fully_pressed
+from garl.brush.geometry import OPACITY, PLAIN_SIZE, POINTS, POINTS_PER_TYPE, STROKE_SIZE, THICKNESS, fully_pressed
 from garl.brush.spec import Brush
 from garl.engine.paint import PreparedBrushes, render_strokes
 
@@ -69,7 +69,7 @@ MEASURED = {
 def tip_of(brush: Brush) -> Tip:
     """The twin's tip that is most like the brush: the profile of a level stroke that the engine paints, by search."""
     kind, side, thickness = brush.spec.stroke.type, 256, min(0.25, brush.spec.control.max_thickness)
-    stroke = fully_pressed(np.ones((1, 11), np.float32))
+    stroke = fully_pressed(np.ones((1, PLAIN_SIZE), np.float32))
     stroke[0, POINTS], stroke[0, THICKNESS] = MEASURED[kind], thickness
     canvas = np.zeros((1, 1, side, side), np.uint8)
     render_strokes(canvas, stroke, np.array([1]), 0, PreparedBrushes(brush))
@@ -93,7 +93,7 @@ def tip_of(brush: Brush) -> Tip:
 def gap(brush: Brush, tip: Tip, strokes: int = 12) -> float:
     """How unlike the engine the twin paints single strokes: mean |difference in alpha| over the engine's mean alpha."""
     rng, side, prepared = np.random.default_rng(0), 128, PreparedBrushes(brush)
-    rows = fully_pressed(np.ones((strokes, 11), np.float32))
+    rows = fully_pressed(np.ones((strokes, PLAIN_SIZE), np.float32))
     rows[:, POINTS] = rng.uniform(0.2, 0.8, (strokes, 6))
     for point in range(POINTS_PER_TYPE[brush.spec.stroke.type], 3):
         rows[:, 2 * point : 2 * point + 2] = rows[:, 2 * point - 2 : 2 * point]

@@ -36,6 +36,11 @@ class LearnerConfig(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the networks compute in; softmax and losses are float32 always."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision, as PyTorch has it."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
     @model_validator(mode="after")
     def _adaptable(self) -> Self:
         if self.entropy_target and not self.entropy_coefficient:

@@ -380,7 +380,6 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     examples, example_class = images.labelled_batch(*some) if classes else (images.batch(*some), None)
     real_features, real_shrunk, real_pixels = judge.features(examples), shrunk(examples), read(pixels(examples))
     identity = hashlib.sha256(examples.numpy().data).hexdigest()
-    precision = torch.bfloat16 if config.learning.precision == "bfloat16" else torch.float32
     painted = canvases_of(config.envs, config.strokes, config.adversary.intermediate)
     weighted = config.adversary.intermediate == "weighted"
     count, rescue_every = config.population.agents, config.population.rescue_every
@@ -452,7 +451,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             for agent in agents:
                 noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
                 asked = draw_condition(config, len(classes), targets, generator, device)  # (B, …), or None
-                rollout = collect(env, agent.policy, noise, sampler, precision, asked)  # (T, B, …)
+                rollout = collect(env, agent.policy, noise, sampler, config.learning.dtype, asked)  # (T, B, …)
                 marks.append(("collect", time.perf_counter()))
                 score = adversary.score(rollout.canvases.flatten(0, 1), asked, generator).view(-1, config.envs)
                 rewards = agent.scale(reward(score, config.reward))  # (T, B)

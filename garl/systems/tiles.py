@@ -13,7 +13,6 @@ import time
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from garl.brush.geometry import COLOR, POINTS, STROKE_SIZE, THICKNESS
@@ -24,6 +23,7 @@ from garl.evaluate.pixels import mean_squared_error
 from garl.paint_picture import lay, resized, shrunk
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
+from garl.sample import as_seen
 from garl.systems import learning_to_paint
 from garl.systems.garl import Agent, draw_noise, make_env
 from garl.types import Ground
@@ -64,7 +64,7 @@ def in_tiles(
             break
         size = rows * config.paint.height, columns * config.paint.width
         pictures = (resized(target, size), _canvas(painted, ground, brush, size))
-        shown, canvas = (cut(_as_seen(agent, each), rows, columns) for each in pictures)
+        shown, canvas = (cut(as_seen(config, each), rows, columns) for each in pictures)
         free = cut(shrunk(ground.free, size)[None], rows, columns)
         parts = zip(shown.split(BATCH), canvas.split(BATCH), free.split(BATCH), strict=True)
         strokes = np.concatenate([_painted(agent, *part, seed) for part in parts], 1)  # (T, rows · columns, 14)
@@ -86,12 +86,11 @@ def in_tiles(
 def _painted(agent: Agent, shown: Tensor, canvas: Tensor, free: Tensor, seed: int) -> np.ndarray:
     """The agent's strokes (T, N, 14) for targets (N, C, h, w) uint8, on canvases of which (N, 1, h, w) bool is free."""
     device = next(agent.policy.parameters()).device
-    precision = torch.bfloat16 if agent.config.learning.precision == "bfloat16" else torch.float32
     env = make_env(agent.config, len(shown), agent.brushes)
     env.reset(seed=seed)
     noise = draw_noise(agent.config, len(shown), torch.Generator().manual_seed(seed)).to(device)
     sampler = torch.Generator(device).manual_seed(seed)
-    begun = canvas, free
+    precision, begun = agent.config.learning.dtype, (canvas, free)
     return collect(env, agent.policy, noise, sampler, precision, shown.to(device), begun).strokes.numpy(force=True)
 
 
@@ -101,13 +100,6 @@ def _canvas(strokes: np.ndarray, ground: Ground, brush: Brush, size: tuple[int, 
     for _ in lay(canvas, strokes, [PreparedBrushes(brush)], ground.seed, ground.painted, shrunk(ground.free, size)):
         pass
     return canvas
-
-
-def _as_seen(agent: Agent, picture: np.ndarray) -> np.ndarray:
-    """A picture (3, H, W) uint8 in the colours and in the polarity that an agent learned on, (C, H, W)."""
-    if agent.config.paint.channels == 1:
-        picture = np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None]
-    return 255 - picture if agent.config.invert else picture
 
 
 def whole_then_tiles(
