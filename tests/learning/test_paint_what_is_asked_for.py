@@ -63,12 +63,11 @@ def test_each_class_is_painted_in_its_place() -> None:
         score = adversary.score(rollout.canvases.flatten(0, 1), asked.repeat(2)).view(2, BATCH)
         advantage, target = gae(temporal(adjust(score, score[-1])), rollout.value, 0.99, 0.95)
         ppo.update(policy, optimizer, rollout, advantage, target, learner, generator)
-        fakes = fakes_of(rollout, "none", generator)
+        fakes = fakes_of(rollout, "none", generator, asked)
         memory.add(fakes.images, generator, fakes.step, fakes.condition)
         for _ in range(4):
-            drawn = torch.randint(BATCH, (32,), generator=generator)
             fake = memory.sample(32, generator)
-            adversary.update(pictures[drawn], fake.images, generator, drawn % 2, fake.condition)
+            adversary.update(pictures[fake.condition], fake.images, generator, fake.condition)
     asked = torch.arange(BATCH) % 2
     painted = collect(env, policy, noise, generator, condition=asked).action[0, :, 0]
     met = (painted == PLACES[asked]).float()

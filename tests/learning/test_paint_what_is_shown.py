@@ -65,11 +65,11 @@ def test_each_dot_is_painted_in_its_place(learned: bool) -> None:
         advantage, target = gae(temporal(adjust(score, score[-1])), rollout.value, 0.99, 0.95)
         ppo.update(policy, optimizer, rollout, advantage, target, learner, generator)
         if isinstance(adversary, Adversary):
-            fakes = fakes_of(rollout, "none", generator)
+            fakes = fakes_of(rollout, "none", generator, asked)
             memory.add(fakes.images, generator, fakes.step, fakes.condition)
             for _ in range(4):
                 fake = memory.sample(32, generator)
-                adversary.update(fake.condition, fake.images, generator, fake.condition, fake.condition)
+                adversary.update(fake.condition, fake.images, generator, fake.condition)
     shown = torch.arange(BATCH) % 4
     painted = collect(env, policy, noise, generator, condition=pictures[shown]).action[0, :, 0]
     assert (painted == PLACES[shown]).float().mean() > 0.75
