@@ -188,8 +188,9 @@ class Config(Settings):
 DIGITS = Config(
     data="digits",
     strokes=4,
-    picture_every=80,
-    checkpoint_every=160,
+    envs=128,
+    picture_every=40,
+    checkpoint_every=80,
     anneal=True,
     average=0.99,
     threads=2,
@@ -216,7 +217,7 @@ DIGITS = Config(
     ),
     advantage=AdvantageConfig(lam=0.85),
     ppo=PPOConfig(
-        epochs=2, batch_size=128, optimizer="adam", learning_rate=8e-4, entropy_coefficient=0.01, precision="bfloat16"
+        epochs=2, batch_size=256, optimizer="adam", learning_rate=1.2e-3, entropy_coefficient=0.01, precision="bfloat16"
     ),
 )
 """One grey digit in four round strokes, readable after a few minutes on two cores."""
@@ -245,7 +246,7 @@ CONDITIONAL = DIGITS.changed(
         "adversary.updates": 6,
         "adversary.memory": 2048,
         "adversary.memory_priority": "recent",
-        "ppo.batch_size": 256,
+        "ppo.learning_rate": 8e-4,
         "ppo.entropy_coefficient": 0.004,
     }
 )
