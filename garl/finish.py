@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from garl.adversary.update import Adversary
-from garl.brush.geometry import BRUSH, COLOR, POINTS, THICKNESS
+from garl.brush.geometry import BRUSH, COLOR
 from garl.brush.spec import Brush
+from garl.commission import Commission, Painter
 from garl.data.limits import MAX_PIXELS
 from garl.engine.paint import PaintEngine, PreparedBrushes
 from garl.env.canvas import PaintEnv
@@ -23,7 +24,6 @@ from garl.errors import GarlError
 from garl.evaluate.pixels import mean_squared_error
 from garl.export.strokefile import StrokeFile
 from garl.paint_picture import (
-    Painter,
     Painting,
     default,
     lay,
@@ -38,11 +38,9 @@ from garl.paint_picture import (
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
 from garl.sample import as_seen, asked_for
+from garl.strokes import Box, placed
 from garl.systems.garl import Agent, draw_noise
 from garl.types import Ground
-
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom of a part of a canvas, in pixels."""
 
 TOO_THIN = "what the mask leaves free is too little or too thin to be seen: make more of it white"
 OVERLAP = 0.25
@@ -176,7 +174,8 @@ def finish_picture(
     if not ground.free.any():
         raise GarlError(TOO_THIN)
     seen = resized(target[:, top:bottom, left:right], size)
-    strokes = paint_on(ground, seen, count, brush, painter, seed, progress, seconds, own_colors=own_colors)
+    asked = Commission(seen, ground, count, brush, seed, progress, seconds)
+    strokes = paint_on(asked, painter, own_colors=own_colors)
     strokes = placed(strokes, box, unfinished.free.shape, (bottom - top, right - left))
     file = unfinished.extended(strokes, (brush,), seed, scale_for(brush, *unfinished.free.shape))
     *_, picture = replay(file)
@@ -229,8 +228,7 @@ def finish_like(
             strokes[:, COLOR] = strokes[:, COLOR][:, :1]
         if config.invert:
             strokes[:, COLOR] = 1.0 - strokes[:, COLOR]
-        for _ in lay(canvas, strokes, brushes, drawn, unfinished.painted + len(added), unfinished.free, scale):
-            pass
+        lay(canvas, strokes, brushes, drawn, unfinished.painted + len(added), unfinished.free, scale)
         added = np.concatenate([added, strokes])
         progress((number + 1) / len(boxes), len(added), float("nan"), canvas)
     if drawn is None:
@@ -249,19 +247,3 @@ def viewports(levels: int, height: int, width: int) -> Iterator[Box]:
             for x in starts:
                 left, top = round(x * width), round(y * height)
                 yield left, top, max(left + 1, round((x + side) * width)), max(top + 1, round((y + side) * height))
-
-
-def placed(strokes: np.ndarray, box: Box, canvas: tuple[int, ...], seen: tuple[int, int]) -> np.ndarray:
-    """Strokes (T, 14) that were painted on `seen` (height, width) pixels, laid into a box of a canvas (height, width).
-
-    A box of another shape stretches where they lie; their thickness grows by the geometric mean of both directions.
-    """
-    (left, top, right, bottom), (height, width) = box, canvas
-    placed = strokes.astype(np.float64)
-    placed[:, POINTS] *= np.tile([right - left, bottom - top], 3)
-    placed[:, POINTS] += np.tile([left, top], 3)
-    placed[:, POINTS] /= np.tile([width, height], 3)
-    larger = np.sqrt((bottom - top) / seen[0] * (right - left) / seen[1])
-    placed[:, THICKNESS] *= larger * min(seen) / min(height, width)
-    placed[:, THICKNESS] = placed[:, THICKNESS].clip(0.0, 1.0)
-    return placed.astype(np.float32)

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from garl.adversary.losses import gradient_penalty, wasserstein
 from garl.brush.geometry import STROKE_SIZE
 from garl.brush.spec import Brush, load_brush
+from garl.commission import Commission
 from garl.engine.neural_strokes import (
     Decoder,
     Encoder,
@@ -46,7 +47,7 @@ from garl.evaluate.pixels import mean_squared_error
 from garl.export.picture import grid, save_png
 from garl.machine import use_threads
 from garl.paint_picture import Painting, replay, resized, shrunk, working_size
-from garl.progress import PaintProgress, bar, silent
+from garl.progress import bar
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
@@ -315,28 +316,22 @@ def load_strokes(folder: Path) -> NeuralStrokes:
 
 
 def paint(
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-    *,
+    asked: Commission,
     renderer: NeuralStrokes,
     loss: Loss = "pixel",
     features: Features | None = None,
     config: RefineConfig = PAINTING,
 ) -> np.ndarray:
-    """A painter: `count` strokes (T, 14) float32 of the renderer's brush that paint `target` (3, H, W) uint8 on
-    `ground`; each stage stops after its share of `seconds`."""
+    """A painter: as many strokes of the renderer's brush as it may paint. If its time is limited, each stage stops
+    after its share of that."""
+    ground, count, brush, seconds = asked.ground, asked.count, asked.brush, asked.seconds
     if brush.to_dict() != renderer.brush.to_dict():
         raise GarlError(f"the network has learned the brush '{renderer.brush.name}': give that one, not '{brush.name}'")
-    rng, started = np.random.default_rng(seed), time.monotonic()
-    _, height, width = target.shape
+    rng, started = np.random.default_rng(asked.seed), time.monotonic()
+    height, width = ground.free.shape
     size = working_size(height, width, SIDE)
     small = replace(ground, canvas=resized(ground.canvas, size), free=shrunk(ground.free, size))
-    picture, paper, free = as_tensors(resized(target, size), small)
+    picture, paper, free = as_tensors(resized(asked.target, size), small)
     maps = [] if features is None else features(picture[None])
 
     def shown(strokes: Tensor) -> tuple[Tensor, Tensor]:
@@ -360,7 +355,7 @@ def paint(
         steps = config.last_steps if stage == config.stages - 1 else config.steps
 
         def show(share: float, error: float, canvas: Tensor, stage: int = stage, n: int = len(strokes)) -> None:
-            progress((stage + share) / config.stages, n, error, (255 * canvas + 0.5).byte().numpy())
+            asked.progress((stage + share) / config.stages, n, error, (255 * canvas + 0.5).byte().numpy())
 
         strokes = descend(strokes, shown, size, brush, steps, deadline, config, show)
     return strokes.numpy()
