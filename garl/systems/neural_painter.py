@@ -51,7 +51,7 @@ from garl.progress import bar
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
-from garl.systems.state import Parts, SizeLimit, restore_module, restore_parts, share_of_budget, tensors_of, under
+from garl.systems.state import Course, Parts, rebuild, share_of_budget
 from garl.types import Ground
 
 NAME = "neural-painter"
@@ -162,21 +162,9 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
         }
         named = {f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()}
         parts: Parts = {"networks": networks, "generator": generator, **named}
-        cycle, seconds = 0, 0.0
-        if run.checkpoint:
-            tensors, meta = run.checkpoint
-            restore_parts(parts, tensors, out)
-            cycle, seconds = int(meta["cycle"]), float(meta["seconds"])
-        run.start_after(cycle)
-        prepared, started = untinted(brush), time.monotonic() - seconds
+        prepared, course = untinted(brush), Course(run, parts, {"brush": brush.to_dict()})
         unseen_form, unseen = draw(config, brush, prepared, UNSEEN, torch.Generator().manual_seed(config.seed + 2**32))
-
-        def save() -> None:
-            run.save(tensors_of(parts), {"cycle": cycle, "seconds": seconds, "brush": brush.to_dict()})
-
-        if run.saved is None:
-            save()
-        while (spent := config.spent(seconds, cycle * CYCLE)) < 1.0 and not stopping():
+        while (spent := config.spent(course.seconds, course.cycle * CYCLE)) < 1.0 and not stopping():
             for optimizer in optimizers.values():
                 optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, 2.02 - 2.0 * spent)
             for _ in range(CYCLE):
@@ -188,29 +176,25 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
                     metrics = autoencoder_step(networks, picture, config, optimizers["autoencoder"], generator)
                 else:
                     metrics = map_step(networks, form, picture, optimizers["map"])
-
-            cycle += 1
-            seconds = time.monotonic() - started
+            course.tick()
+            steps = course.cycle * CYCLE
+            record = {"cycle": course.cycle, "steps": steps, "seconds": course.seconds}
             figures = {name: value.item() for name, value in metrics.items()}
-            if not all(math.isfinite(value) for value in figures.values()):
-                raise GarlError(
-                    f"training diverged in step {cycle * CYCLE}: start a new run with a lower learning_rate"
-                )
-            last = config.spent(seconds, cycle * CYCLE) >= 1.0
-            if cycle % config.checkpoint_every == 0 or last:
+            course.check(record | figures, metrics)
+            spent = config.spent(course.seconds, steps)
+            if course.cycle % config.checkpoint_every == 0 or spent >= 1.0:
                 with torch.inference_mode():
                     made = networks(unseen_form)
                 figures["test/error"] = F.mse_loss(made, unseen).item()
                 figures["test/gap"] = gap(made, unseen)
                 sheet = torch.stack([unseen[:32], made[:32]], 1).flatten(0, 1)
                 save_png(out / "pictures" / "samples.png", grid((255 * sheet).round().byte(), columns=16, scale=2))
-            run.record({"cycle": cycle, "steps": cycle * CYCLE, "seconds": seconds, **figures})
+            run.record(record | figures)
             about = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            show(config.spent(seconds, cycle * CYCLE), f"{cycle * CYCLE:,} steps  {about}")
-            if cycle % config.checkpoint_every == 0:
-                save()
-        if run.saved != cycle:
-            save()
+            show(spent, f"{steps:,} steps  {about}")
+            if course.cycle % config.checkpoint_every == 0:
+                course.save()
+        course.save()
 
 
 def draw(
@@ -306,12 +290,7 @@ def load_strokes(folder: Path) -> NeuralStrokes:
     tensors, meta = load_checkpoint(folder)
     config = load_config(folder)
     brush = saved_brush(meta, folder)
-    weights = under("networks.", tensors).values()
-    if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
-        raise GarlError(f"the weights in {folder} are not all finite float32: train again")
-    with SizeLimit(sum(weight.numel() for weight in weights), folder):
-        networks = Networks(config, brush)
-    restore_module(networks, "networks.", tensors, folder)
+    networks = rebuild(lambda: Networks(config, brush), "networks.", tensors, folder)
     return NeuralStrokes(networks.eval().requires_grad_(False), brush, config.frame)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from garl.adversary.update import Adversary
 from garl.curriculum import Targets
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
-from garl.runs import Checkpoint, flatten, unflatten
+from garl.runs import Checkpoint, Run, flatten, save_divergence, unflatten
 from garl.systems.population import Member
 
 
@@ -157,6 +158,21 @@ def restore_module(module: torch.nn.Module, prefix: str, tensors: dict[str, Tens
         raise GarlError(misfit(folder)) from error
 
 
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def rebuild(make: Callable[[], Network], prefix: str, tensors: dict[str, Tensor], folder: Path) -> Network:
+    """What `make` makes, with the weights whose names start with `prefix`. Raises GarlError if they do not fit, or are
+    not all finite."""
+    weights = under(prefix, tensors).values()
+    if not all(weight.dtype in (torch.float32, torch.int64) and weight.isfinite().all() for weight in weights):
+        raise GarlError(f"the weights in {folder} are not all finite float32: train again")
+    with SizeLimit(sum(weight.numel() for weight in weights), folder):
+        network = make()
+    restore_module(network, prefix, tensors, folder)
+    return network
+
+
 class SizeLimit(TorchFunctionMode):
     """Raises GarlError where a module is built of more numbers than `most`.
 
@@ -190,6 +206,49 @@ class Remembers(Protocol):
 
 Parts = Mapping[str, torch.nn.Module | torch.optim.Optimizer | torch.Generator | Remembers]
 """What changes in a run, by name."""
+
+
+class Course:
+    """How far a run of `parts` has come, for systems with less to remember than GARL has: it begins where the run's
+    last checkpoint left off, and a new run leaves one at once, to go back to from its first cycle on.
+
+    `constants` is what never changes, but is found again.
+    """
+
+    def __init__(self, run: Run, parts: Parts, constants: dict[str, Any]) -> None:
+        self.run, self.parts, self.constants = run, parts, constants
+        self.cycle, self.seconds = 0, 0.0  # finished ones, and what they took
+        if run.checkpoint:
+            tensors, meta = run.checkpoint
+            restore_parts(parts, tensors, run.folder)
+            self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
+            run.checkpoint = None  # it has been copied, and may be large
+        run.start_after(self.cycle)
+        if run.saved is None:
+            self.save()
+        self.started = time.monotonic() - self.seconds
+
+    def tick(self) -> None:
+        """A cycle is finished."""
+        self.cycle += 1
+        self.seconds = time.monotonic() - self.started
+
+    def check(self, record: dict[str, float], metrics: dict[str, Tensor]) -> None:
+        """Raise GarlError, and write divergence.json, if a metric or anything that learns is no longer finite."""
+        learning = {k: v for k, v in self.parts.items() if isinstance(v, torch.nn.Module | torch.optim.Optimizer)}
+        tensors = tensors_of(learning) | metrics
+        if not math.isfinite(size(tensors)) and (broken := not_finite(tensors)):
+            save_divergence(self.run.folder, self.cycle, broken, record, tensors)
+            raise GarlError(
+                f"training diverged: {broken[0]} is not finite in cycle {self.cycle} (see "
+                f"{self.run.folder / 'divergence.json'}); the last good checkpoint is kept: start a new run with lower "
+                "learning rates"
+            )
+
+    def save(self) -> None:
+        """Write a checkpoint, unless there is one of this cycle."""
+        if self.run.saved != self.cycle:
+            self.run.save(tensors_of(self.parts), {"cycle": self.cycle, "seconds": self.seconds} | self.constants)
 
 
 def tensors_of(parts: Parts) -> dict[str, Tensor]:
