@@ -5,8 +5,9 @@ What a mask locks stays as it is, to the pixel, also where strokes cross it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,12 @@ from garl.progress import PaintProgress, silent
 from garl.rollout import collect
 from garl.sample import as_seen, asked_for
 from garl.strokes import Box, placed
-from garl.systems.garl import Agent, draw_noise
+from garl.systems.garl import Agent, draw_noise, load_adversary, load_agent, tell
 from garl.types import Ground
 
 TOO_THIN = "what the mask leaves free is too little or too thin to be seen: make more of it white"
+ATTEMPTS = 16
+"""Paintings of which the adversary keeps the best."""
 OVERLAP = 0.25
 """Share of a tile's side that the next tile covers, too."""
 
@@ -182,12 +185,40 @@ def finish_picture(
     return Painting(picture, file, mean_squared_error(picture[:, unfinished.free], target[:, unfinished.free]))
 
 
+def finisher_like(
+    run: Path,
+    unfinished: Unfinished,
+    count: int | None = None,
+    attempts: int = ATTEMPTS,
+    levels: int = 1,
+    seed: int = 0,
+    name: str | None = None,
+    device: str | None = None,
+) -> Callable[[PaintProgress], Painting]:
+    """`finish_like` with the agent of a run folder, and in as many strokes as that paints, unless a `count` is given.
+
+    Every mistake raises GarlError here, before anything is painted.
+    """
+    agent = load_agent(run, device or "auto")
+    paint, most, (height, width) = agent.config.paint, agent.config.strokes, unfinished.free.shape
+    count = most if count is None else count
+    if not 1 <= count <= most or not 1 <= attempts <= 4096 or not 1 <= levels <= 6 or seed < 0:
+        raise GarlError(
+            f"--strokes must be from 1 to {most}, as many as {run} paints, --n to 4096, --levels to 6, --seed at least "
+            f"0, not {count}, {attempts}, {levels} and {seed}"
+        )
+    if (height, width) != (paint.height, paint.width):
+        tell(f"the agent sees {width}×{height} pixels as {paint.width}×{paint.height}")
+    asked_for(agent, attempts, name)
+    return partial(finish_like, unfinished, agent, load_adversary(run, agent), count, attempts, levels, seed, name)
+
+
 def finish_like(
     unfinished: Unfinished,
     agent: Agent,
     adversary: Adversary,
     count: int,
-    attempts: int = 16,
+    attempts: int = ATTEMPTS,
     levels: int = 1,
     seed: int = 0,
     name: str | None = None,
