@@ -568,7 +568,7 @@ def evaluate_painters(arguments: list[str]) -> None:
             as_json: Print every painting's figures as JSON instead of a table of means.
         """
         from garl.evaluate.features import load_features
-        from garl.evaluate.painters import choose_artists, measure, photos, read_pictures, table
+        from garl.evaluate.painters import choose_artists, compare, follow, photos, read_pictures, table
 
         if min(strokes, default=0) < 1 or not all(0 < limit < float("inf") for limit in seconds) or not painters:
             raise GarlError(f"--strokes are at least 1, --seconds above 0, not {strokes} and {seconds}; name a painter")
@@ -578,7 +578,8 @@ def evaluate_painters(arguments: list[str]) -> None:
             )
         network, artists = load_features(features), choose_artists(painters, _brush(brush))
         targets = read_pictures(pictures or photos(), side, each)
-        trials = measure(targets, artists, strokes, seconds, network, seed, out)
+        found = compare(targets, artists, strokes, seconds, network, seed)
+        trials = follow(found, targets, max(strokes), out)
         print(json.dumps([trial._asdict() for trial in trials], indent=2) if as_json else table(trials))
 
     _parse(command, "evaluate paint", ["--as-json" if word == "--json" else word for word in arguments])

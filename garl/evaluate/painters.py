@@ -79,33 +79,6 @@ def choose_artists(words: Sequence[str], brush: Brush | None) -> dict[str, Artis
     return artists
 
 
-def measure(
-    pictures: Mapping[str, np.ndarray],
-    artists: Mapping[str, Artist],
-    strokes: Sequence[int],
-    seconds: Sequence[float],
-    features: Features,
-    seed: int = 0,
-    out: Path | None = None,
-) -> list[Trial]:
-    """What `compare` finds, told as it goes; curves and the paintings with the most strokes go to the folder `out`."""
-    if out is not None:
-        load_figure()  # what is missing must be found before the work is done
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-    use_threads(1)
-    trials, shown = [], {}
-    for trial, painting in compare(pictures, artists, strokes, seconds, features, seed):
-        print(f"{trial.picture}, {trial.painter}, {trial.strokes:,}: error {trial.error:.5f}", file=sys.stderr)
-        trials.append(trial)
-        if trial.limit is None and trial.allowed == max(strokes):
-            shown[trial.picture, trial.painter] = painting
-    if out is not None:
-        draw_curves(trials, out / "painters.svg")
-        draw_sheet(pictures, shown, out / "painters.png")
-    return trials
-
-
 def compare(
     pictures: Mapping[str, np.ndarray],
     artists: Mapping[str, Artist],
@@ -127,6 +100,28 @@ def compare(
         looks = perceptual_distance(canvas, target, features)
         figures = mean_squared_error(canvas, target), ssim(canvas, target), looks
         yield Trial(name, who, count, limit, laid, spent, *figures), canvas
+
+
+def follow(
+    found: Iterator[tuple[Trial, np.ndarray]], pictures: Mapping[str, np.ndarray], most: int, out: Path | None
+) -> list[Trial]:
+    """The trials that `compare` finds, told as they come; with a folder `out`, their curves, and the paintings of at
+    most `most` strokes side by side, are drawn there."""
+    if out is not None:
+        load_figure()  # what is missing must be found before the work is done
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+    use_threads(1)
+    trials, shown = [], {}
+    for trial, painting in found:
+        print(f"{trial.picture}, {trial.painter}, {trial.strokes:,}: error {trial.error:.5f}", file=sys.stderr)
+        trials.append(trial)
+        if trial.limit is None and trial.allowed == most:
+            shown[trial.picture, trial.painter] = painting
+    if out is not None:
+        draw_curves(trials, out / "painters.svg")
+        draw_sheet(pictures, shown, out / "painters.png")
+    return trials
 
 
 def _paint(artist: Artist, target: np.ndarray, count: int, seed: int, limit: float | None) -> Painting:
