@@ -40,9 +40,10 @@ from garl.policy.resnet import ResNet, seen
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
+from garl.systems.course import Course, cycles
 from garl.systems.garl import report, tell
 from garl.systems.renderer import load_renderer
-from garl.systems.state import Course, Parts, misfit, rebuild, share_of_budget
+from garl.systems.state import Parts, misfit, rebuild, share_of_budget
 
 NAME = "learning-to-paint"
 SHOWN = 16
@@ -224,7 +225,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             counts = {"cycle": course.cycle, "updates": course.cycle * updates, "steps": course.cycle * steps}
             return counts | {"seconds": course.seconds}
 
-        while (spent := config.spent(course.seconds, course.cycle * config.cycle_updates)) < 1.0 and not stopping():
+        for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
             for optimizer, rate in rates:
                 for group in optimizer.param_groups:
                     group["lr"] = rate * (1.0 - 0.9 * spent if config.anneal else 1.0)
@@ -242,8 +243,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
             # Learn from what is remembered.
             metrics: dict[str, Tensor] = {}
-            done = course.cycle * config.cycle_updates
-            for update in range(done + 1, done + 1 + config.cycle_updates):
+            for update in range((course.cycle - 1) * config.cycle_updates, course.cycle * config.cycle_updates):
                 states, slots, weight = memory.sample(config.ddpg.batch_size, generator, spent)
                 pictures = torch.from_numpy(images.array[states.target.numpy()])
                 now = unit(states.canvas), unit(pictures), states.step
@@ -251,7 +251,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 metrics |= figures
                 if config.replay.prioritised:
                     memory.prioritise(slots, error)
-                if update % config.ddpg.actor_delay == 0:
+                if (update + 1) % config.ddpg.actor_delay == 0:
                     painted, figures = agent.update_actor(*now, model, score)
                     metrics |= figures
                 elif config.reward == "adversary":
@@ -263,22 +263,18 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             marks.append(time.perf_counter())
 
             # What it came to.
-            course.tick()
             error = squared_error(canvases[-1], target).mean() / squared_error(canvases[0], target).mean()
             metrics |= {"l2/train": error, "noise/spread": agent.spread.now}
             record = standing() | {name: value.item() for name, value in metrics.items()}
             record |= {"seconds/paint": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
-            course.check(record, metrics)
+            course.check(record)
             if course.cycle % config.validate_every == 0 or course.cycle == 1:
                 record |= validate(agent, validation, config, pen, prepared, out)
             run.record(record)
             show = {name: f"{record[name]:.4g}" for name in ("updates", "l2/train", "reward/mean", "critic/loss")}
             progress.tell({"minutes": f"{course.seconds / 60:.1f}"} | show, spent)
-            if course.cycle % config.checkpoint_every == 0:
-                course.save()
         last = validate(agent, validation, config, pen, prepared, out)
         run.record(standing() | last)
-        course.save()
     print(f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's")
 
 

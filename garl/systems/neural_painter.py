@@ -50,8 +50,9 @@ from garl.paint_picture import Painting, replay, resized, shrunk, working_size
 from garl.progress import bar
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
+from garl.systems.course import Course, cycles
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
-from garl.systems.state import Course, Parts, rebuild, share_of_budget
+from garl.systems.state import Parts, rebuild, share_of_budget
 from garl.types import Ground
 
 NAME = "neural-painter"
@@ -164,7 +165,7 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
         parts: Parts = {"networks": networks, "generator": generator, **named}
         prepared, course = untinted(brush), Course(run, parts, {"brush": brush.to_dict()})
         unseen_form, unseen = draw(config, brush, prepared, UNSEEN, torch.Generator().manual_seed(config.seed + 2**32))
-        while (spent := config.spent(course.seconds, course.cycle * CYCLE)) < 1.0 and not stopping():
+        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
             for optimizer in optimizers.values():
                 optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, 2.02 - 2.0 * spent)
             for _ in range(CYCLE):
@@ -176,13 +177,12 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
                     metrics = autoencoder_step(networks, picture, config, optimizers["autoencoder"], generator)
                 else:
                     metrics = map_step(networks, form, picture, optimizers["map"])
-            course.tick()
             steps = course.cycle * CYCLE
             record = {"cycle": course.cycle, "steps": steps, "seconds": course.seconds}
             figures = {name: value.item() for name, value in metrics.items()}
-            course.check(record | figures, metrics)
-            spent = config.spent(course.seconds, steps)
-            if course.cycle % config.checkpoint_every == 0 or spent >= 1.0:
+            course.check(record | figures)
+            after = config.spent(course.seconds, steps)
+            if course.cycle % config.checkpoint_every == 0 or after >= 1.0:
                 with torch.inference_mode():
                     made = networks(unseen_form)
                 figures["test/error"] = F.mse_loss(made, unseen).item()
@@ -191,10 +191,7 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
                 save_png(out / "pictures" / "samples.png", grid((255 * sheet).round().byte(), columns=16, scale=2))
             run.record(record | figures)
             about = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            show(spent, f"{steps:,} steps  {about}")
-            if course.cycle % config.checkpoint_every == 0:
-                course.save()
-        course.save()
+            show(after, f"{steps:,} steps  {about}")
 
 
 def draw(

@@ -22,7 +22,8 @@ from garl.machine import keep_freed_memory, use_threads
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
-from garl.systems.state import Course, Parts, misfit, rebuild, share_of_budget
+from garl.systems.course import Course, cycles
+from garl.systems.state import Parts, misfit, rebuild, share_of_budget
 
 NAME = "renderer"
 UNSEEN = 2048
@@ -119,7 +120,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             steps = updates * config.batch_size
             return {"cycle": course.cycle, "updates": updates, "seconds": course.seconds, "steps": steps}
 
-        while (spent := config.spent(course.seconds, course.cycle * CYCLE)) < 1 and not stopping():
+        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * max(0.01, 1.0 - spent)
             losses = []
@@ -131,21 +132,16 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.detach())
-            course.tick()
-            metrics = {"loss": torch.stack(losses).mean()}
-            record = standing() | {"loss": metrics["loss"].item()}
-            course.check(record, metrics)
+            record = standing() | {"loss": torch.stack(losses).mean().item()}
+            course.check(record)
             if course.cycle % config.picture_every == 0:
                 figures = measure(network, unseen[:few], truth[:few])
                 record |= {f"validation/{name}": value for name, value in figures.items()}
                 picture(out, network, unseen, truth)
             run.record(record)
             progress.tell({name: f"{value:.5g}" for name, value in record.items()}, spent)
-            if course.cycle % config.checkpoint_every == 0:
-                course.save()
         record = standing() | {f"test/{name}": value for name, value in measure(network, unseen, truth).items()}
         run.record(record)
-        course.save()
         picture(out, network, unseen, truth)
     print(f"{UNSEEN:,} strokes never seen: L1 {record['test/l1']:.5f}, L2 {record['test/l2']:.6f}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from garl.adversary.update import Adversary
 from garl.curriculum import Targets
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
-from garl.runs import Checkpoint, Run, flatten, save_divergence, unflatten
+from garl.runs import Checkpoint, flatten, unflatten
 from garl.systems.population import Member
 
 
@@ -206,49 +205,6 @@ class Remembers(Protocol):
 
 Parts = Mapping[str, torch.nn.Module | torch.optim.Optimizer | torch.Generator | Remembers]
 """What changes in a run, by name."""
-
-
-class Course:
-    """How far a run of `parts` has come, for systems with less to remember than GARL has: it begins where the run's
-    last checkpoint left off, and a new run leaves one at once, to go back to from its first cycle on.
-
-    `constants` is what never changes, but is found again.
-    """
-
-    def __init__(self, run: Run, parts: Parts, constants: dict[str, Any]) -> None:
-        self.run, self.parts, self.constants = run, parts, constants
-        self.cycle, self.seconds = 0, 0.0  # finished ones, and what they took
-        if run.checkpoint:
-            tensors, meta = run.checkpoint
-            restore_parts(parts, tensors, run.folder)
-            self.cycle, self.seconds = int(meta["cycle"]), float(meta["seconds"])
-            run.checkpoint = None  # it has been copied, and may be large
-        run.start_after(self.cycle)
-        if run.saved is None:
-            self.save()
-        self.started = time.monotonic() - self.seconds
-
-    def tick(self) -> None:
-        """A cycle is finished."""
-        self.cycle += 1
-        self.seconds = time.monotonic() - self.started
-
-    def check(self, record: dict[str, float], metrics: dict[str, Tensor]) -> None:
-        """Raise GarlError, and write divergence.json, if a metric or anything that learns is no longer finite."""
-        learning = {k: v for k, v in self.parts.items() if isinstance(v, torch.nn.Module | torch.optim.Optimizer)}
-        tensors = tensors_of(learning) | metrics
-        if not math.isfinite(size(tensors)) and (broken := not_finite(tensors)):
-            save_divergence(self.run.folder, self.cycle, broken, record, tensors)
-            raise GarlError(
-                f"training diverged: {broken[0]} is not finite in cycle {self.cycle} (see "
-                f"{self.run.folder / 'divergence.json'}); the last good checkpoint is kept: start a new run with lower "
-                "learning rates"
-            )
-
-    def save(self) -> None:
-        """Write a checkpoint, unless there is one of this cycle."""
-        if self.run.saved != self.cycle:
-            self.run.save(tensors_of(self.parts), {"cycle": self.cycle, "seconds": self.seconds} | self.constants)
 
 
 def tensors_of(parts: Parts) -> dict[str, Tensor]:
