@@ -37,18 +37,19 @@ def collect(
     last_action, state = policy.last_action(batch, device), policy.state(batch, device)
     asked = torch.full((batch,), -1, device=device) if condition is None else condition
     observations, decisions, states = [], [], []
-    for t in range(env.strokes):
-        stack = [canvases[max(0, t - k)] for k in range(frames)]
-        step = torch.full((batch,), first + t, device=device)
-        drawn = noise[t] if noise.ndim == 3 else noise
-        observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+    # One for all strokes: within it, weights are cast to the lower precision but once.
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        for t in range(env.strokes):
+            stack = [canvases[max(0, t - k)] for k in range(frames)]
+            step = torch.full((batch,), first + t, device=device)
+            drawn = noise[t] if noise.ndim == 3 else noise
+            observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
             decision = policy(observation, generator=generator, state=state)
-        canvases.append(env.paint(decision.action).to(device))
-        observations.append(observation)
-        states.append(state)
-        last_action, state = decision.action, decision.state
-        decisions.append(decision)
+            canvases.append(env.paint(decision.action).to(device))
+            observations.append(observation)
+            states.append(state)
+            last_action, state = decision.action, decision.state
+            decisions.append(decision)
     strokes, seeds = env.strokes_and_seeds()
     return Rollout(
         observation=Observation(*(torch.stack(field) for field in zip(*observations, strict=True))),

@@ -19,36 +19,40 @@ class Fakes(NamedTuple):
 
     images: Tensor  # (N, C, H, W) uint8
     step: Tensor  # (N,) int64, strokes on each
-    condition: Tensor  # (N,) int64, the class that each was to show; −1: none; or (N, C, H, W) uint8, the target
+    condition: Tensor
+    """(N,) int64 on the CPU, the class that each was to show, −1: none; or (N, C, H, W) uint8, the target."""
 
     def at(self, index: Tensor) -> Fakes:
-        return Fakes(*(field[index] for field in self))
+        """Those with these numbers, drawn on the CPU, wherever the fields are; a GPU is not waited for."""
+        there = {field.device: index.to(field.device, non_blocking=True) for field in self}
+        return Fakes(*(field[there[field.device]] for field in self))
 
 
-def fakes_of(rollout: Rollout, intermediate: Intermediate, generator: torch.Generator) -> Fakes:
-    """What the discriminator learns to reject of an episode (thesis §7.4.4), in one batch.
+def fakes_of(
+    rollout: Rollout, intermediate: Intermediate, generator: torch.Generator, asked: Tensor | None = None
+) -> Fakes:
+    """What the discriminator learns to reject of an episode (thesis §7.4.4), in one batch; `asked` (B, …) is what each
+    painting was to show.
 
     "none": the B finished paintings. "all", "weighted": every canvas C_1 … C_T. "mixed": the finished ones, and one
     unfinished canvas C_1 … C_{T−1} of each painting, drawn at random; the others are discarded. More than the finished
     ones come shuffled, so that a memory too small for all keeps no step rather than another.
     """
     strokes, batch = rollout.log_prob.shape
-    device, condition = rollout.canvases.device, rollout.observation.condition  # (T, B, …)
+    device = rollout.canvases.device
+    asked = torch.full((batch,), -1) if asked is None else asked
     if intermediate in ("all", "weighted"):
         step = torch.arange(1, strokes + 1, device=device)[:, None].expand(-1, batch)
-        fakes = Fakes(rollout.canvases[1:].flatten(0, 1), step.flatten(), condition.flatten(0, 1))
-        return fakes.at(_shuffled(strokes * batch, generator, device))
-    finished = Fakes(rollout.final, torch.full((batch,), strokes, device=device), condition[0])
+        each = asked.repeat(strokes, *[1] * (asked.ndim - 1))
+        fakes = Fakes(rollout.canvases[1:].flatten(0, 1), step.flatten(), each)
+        return fakes.at(torch.randperm(strokes * batch, generator=generator))
+    finished = Fakes(rollout.final, torch.full((batch,), strokes, device=device), asked)
     if intermediate == "none":
         return finished
     step = torch.randint(1, strokes, (batch,), generator=generator).to(device, non_blocking=True)
-    unfinished = Fakes(rollout.canvases[step, torch.arange(batch, device=device)], step, condition[0])
+    unfinished = Fakes(rollout.canvases[step, torch.arange(batch, device=device)], step, asked)
     fakes = Fakes(*(torch.cat(fields) for fields in zip(finished, unfinished, strict=True)))
-    return fakes.at(_shuffled(2 * batch, generator, device))
-
-
-def _shuffled(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.randperm(n, generator=generator).to(device, non_blocking=True)
+    return fakes.at(torch.randperm(2 * batch, generator=generator))
 
 
 def canvases_of(episodes: int, strokes: int, intermediate: Intermediate) -> int:
@@ -78,7 +82,7 @@ class FakeMemory:
     ) -> None:
         """Take in canvases (N, C, H, W) uint8, with the strokes on each, (N,) int64, and what was asked for."""
         assert paintings.dtype == torch.uint8, "canvases at rest are uint8"
-        unknown = torch.full((len(paintings),), -1, device=paintings.device)
+        unknown = torch.full((len(paintings),), -1)
         fakes = Fakes(paintings, unknown if step is None else step, unknown if condition is None else condition)
         if self.kept is None:
             self.kept = self._room(fakes)
@@ -91,9 +95,10 @@ class FakeMemory:
         # Where a slot is drawn twice, the later painting stays.
         where, from_the_end = np.unique(slots.numpy()[::-1], return_index=True)
         kept = where < self.capacity
-        target, source = self._index(where[kept]), self._index(len(paintings) - 1 - from_the_end[kept])
-        for room, field in zip(self.kept, fakes, strict=True):
-            room[target] = field[source]
+        fakes_kept = fakes.at(torch.from_numpy(len(paintings) - 1 - from_the_end[kept]))
+        target = torch.from_numpy(where[kept])
+        for room, field in zip(self.kept, fakes_kept, strict=True):
+            room[target.to(room.device, non_blocking=True)] = field
         self.newest = fakes if self.priority == "mixed" else None
         self.seen += len(paintings)
 
@@ -101,11 +106,11 @@ class FakeMemory:
         """`n` canvases with what is known of them, uniform with replacement over what is kept."""
         assert self.kept is not None, "the memory is empty"
         new = n // 2 if self.newest is not None else 0
-        sampled = self.kept.at(self._index(torch.randint(len(self), (n - new,), generator=generator).numpy()))
+        sampled = self.kept.at(torch.randint(len(self), (n - new,), generator=generator))
         if self.newest is None:
             return sampled
-        index = torch.randint(len(self.newest.step), (new,), generator=generator).numpy()
-        return Fakes(*(torch.cat(pair) for pair in zip(self.newest.at(self._index(index)), sampled, strict=True)))
+        newest = self.newest.at(torch.randint(len(self.newest.step), (new,), generator=generator))
+        return Fakes(*(torch.cat(pair) for pair in zip(newest, sampled, strict=True)))
 
     def batch(self, n: int, generator: torch.Generator) -> Tensor:
         """The images alone of a sample, (n, C, H, W) uint8."""
@@ -114,11 +119,6 @@ class FakeMemory:
     def _room(self, fakes: Fakes) -> Fakes:
         """Zeros for `capacity` canvases like these."""
         return Fakes(*(field.new_zeros((self.capacity, *field.shape[1:])) for field in fakes))
-
-    def _index(self, numbers: np.ndarray) -> Tensor:
-        """Numbers drawn on the CPU, where the paintings are; a GPU is not waited for."""
-        assert self.kept is not None
-        return torch.from_numpy(numbers).to(self.kept.images.device, non_blocking=True)
 
     def state_dict(self) -> dict[str, Tensor]:
         nothing = torch.empty(0, dtype=torch.uint8)
@@ -129,8 +129,10 @@ class FakeMemory:
         self.seen = int(state["seen"])
         if self.seen:
             images = state["images"]
-            unknown = torch.full((len(images),), -1, device=images.device)  # in checkpoints of older versions
-            fakes = Fakes(images, state.get("step", unknown), state.get("condition", unknown))
+            unknown = torch.full((len(images),), -1)  # in checkpoints of older versions
+            condition = state.get("condition", unknown)
+            condition = condition.cpu() if condition.ndim == 1 else condition
+            fakes = Fakes(images, state.get("step", unknown), condition)
             self.kept = self._room(fakes)
             for room, field in zip(self.kept, fakes, strict=True):
                 room[: len(images)] = field

@@ -139,13 +139,14 @@ class Adversary:
             Discriminator(canvas, config.network, classes, pairs).to(device) for _ in range(config.networks)
         ]
         self.network: nn.Module = Committee(self.members) if config.networks > 1 else self.members[0]
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer: torch.optim.Optimizer
         parameters, rate, decay = self.network.parameters(), config.learning_rate, config.l2_penalty
         if config.optimizer == "rmsprop":
             self.optimizer = torch.optim.RMSprop(parameters, rate, weight_decay=decay)
         else:
             adam = OptimisticAdam if config.optimizer == "optimistic_adam" else torch.optim.Adam
-            self.optimizer = adam(parameters, rate, betas=(0.5, 0.99), weight_decay=decay)
+            self.optimizer = adam(parameters, rate, betas=(0.5, 0.99), weight_decay=decay, fused=True)
         self.average = copy.deepcopy(self.network).eval() if config.average else None
         self.previous = copy.deepcopy(self.network).eval() if config.stay_close else None
         self.running = Running(config).to(device) if config.loss in ("fisher", "cramer") else None
@@ -206,27 +207,23 @@ class Adversary:
         real: Tensor,
         fake: Tensor,
         generator: torch.Generator,
-        real_condition: Tensor | None = None,
-        fake_condition: Tensor | None = None,
+        condition: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """One step on real (N, C, H, W) and fake (N, C, H, W) uint8; returns metrics, each a scalar tensor.
 
-        Several networks share the batch out among them. The conditions are the classes of the real pictures and those
-        that the fakes were to show, (N,) int64, or the targets, (N, C, H, W) uint8; `weight` (N,) is what each fake
-        counts.
+        Several networks share the batch out among them. The condition is what each fake was to show, and its real
+        counterpart does: a class, (N,) int64, or the target, (N, C, H, W) uint8; `weight` (N,) is what a fake counts.
         """
         self.network.train()
         real, fake, count = to_network(real), to_network(fake), len(self.members)
-        real_condition, fake_condition = _told(real_condition), _told(fake_condition)
-        if self.config.mask and real_condition is not None and fake_condition is not None:
+        condition = _told(condition)
+        if self.config.mask and condition is not None:
             seen, told = draw_masks(real, self.config.mask, generator)
-            real, fake = real * seen, fake * seen
-            real_condition, fake_condition = real_condition * told, fake_condition * told
+            real, fake, condition = real * seen, fake * seen, condition * told
         results = []
         for i in range(count):  # every count-th, as the first half of a batch may be newer than the second
-            conditions = _every(count, real_condition, i), _every(count, fake_condition, i)
-            batches = real[i::count], fake[i::count], *conditions, _every(count, weight, i)
+            batches = real[i::count], fake[i::count], _every(count, condition, i), _every(count, weight, i)
             results.append(self._loss(i, generator, *batches))
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack([loss for loss, _ in results]).sum().backward()
@@ -254,14 +251,13 @@ class Adversary:
         generator: torch.Generator,
         real: Tensor,
         fake: Tensor,
-        real_condition: Tensor | None,
-        fake_condition: Tensor | None,
+        condition: Tensor | None,
         weight: Tensor | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """What one network minimises, and its metrics."""
         config, network = self.config, self.members[member]
         # Apart: in one batch, batch norm would let the discriminator see the other half's statistics.
-        d_real, d_fake = network(real, real_condition), network(fake, fake_condition)
+        d_real, d_fake = network(real, condition), network(fake, condition)
         features = d_fake
         if config.loss == "cramer" and self.running is not None:
             self.running.reference = features.detach()
@@ -275,21 +271,20 @@ class Adversary:
                 other = around(real, torch.rand(real.shape, generator=generator).to(real.device, non_blocking=True))
 
             def judged(between: Tensor) -> Tensor:
-                # Between a picture of one class and a fake of another the class is the picture's.
-                outputs = network(between, real_condition)
+                outputs = network(between, condition)
                 return cramer(outputs, features.detach()) if config.loss == "cramer" else outputs
 
             penalty = gradient_penalty(judged, real, other, mix)
             metrics["d/penalty"] = penalty.detach()
             loss = loss + config.gradient_penalty * penalty
         if config.r1:
-            penalty = gradient_norm_real(lambda images: network(images, real_condition), real)
+            penalty = gradient_norm_real(lambda images: network(images, condition), real)
             metrics["d/r1"] = penalty.detach()
             loss = loss + config.r1 * penalty
         if self.previous is not None:
             previous = self.previous.members[member] if isinstance(self.previous, Committee) else self.previous
             with torch.no_grad():
-                before = previous(real, real_condition), previous(fake, fake_condition)
+                before = previous(real, condition), previous(fake, condition)
             penalty = stay_close(torch.cat([d_real, d_fake]), torch.cat(before))
             metrics["d/change"] = penalty.detach()
             loss = loss + config.stay_close * penalty

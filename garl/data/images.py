@@ -49,6 +49,14 @@ class Images:
         index = self._draw(n, generator)
         return torch.from_numpy(self.array[index]), torch.from_numpy(self._class_of[index])
 
+    def batch_of(self, classes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A picture of each of these classes, given by their places in `classes`, (n,) int64; uniform among those of
+        its class, with replacement."""
+        share = torch.rand(len(classes), generator=generator, dtype=torch.float64).numpy()
+        count, place = np.bincount(self._class_of), classes.numpy()
+        index = (count.cumsum() - count)[place] + (share * count[place]).astype(np.int64)
+        return torch.from_numpy(self.array[self._by_class[index]])
+
     def placed_batch(
         self, n: int, generator: torch.Generator, weight: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,6 +77,11 @@ class Images:
         """The place of each picture's class in `classes`, (N,) int64."""
         assert self.labels is not None, "these pictures have no labels"
         return np.unique(self.labels, return_inverse=True)[1]
+
+    @cached_property
+    def _by_class(self) -> np.ndarray:
+        """All places in `array`, ordered by the class of what is there, (N,) int64."""
+        return np.argsort(self._class_of, kind="stable")
 
     def _draw(self, n: int, generator: torch.Generator, weight: torch.Tensor | None = None) -> np.ndarray:
         if weight is not None:

@@ -50,7 +50,7 @@ class LearnerConfig(Settings):
 
 def make_optimizer(policy: nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adam":
-        return torch.optim.Adam(policy.parameters(), config.learning_rate, betas=(0.5, 0.99), eps=1e-5)
+        return torch.optim.Adam(policy.parameters(), config.learning_rate, betas=(0.5, 0.99), eps=1e-5, fused=True)
     return torch.optim.RMSprop(policy.parameters(), config.learning_rate)
 
 

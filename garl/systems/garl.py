@@ -330,36 +330,31 @@ def draw_noise(config: Config, canvases: int, generator: torch.Generator) -> Ten
     return torch.randn(*steps, canvases, config.policy.noise, generator=generator)
 
 
-def draw_condition(
-    config: Config, classes: int, targets: Targets, generator: torch.Generator, device: torch.device
-) -> Tensor | None:
+def draw_condition(config: Config, classes: int, targets: Targets, generator: torch.Generator) -> Tensor | None:
     """What each painting is asked for: a class, (B,) int64, or a picture, (B, C, H, W) uint8; None if nothing."""
     if config.condition == "none":
         return None
     if config.condition == "picture":
-        asked = targets.draw(config.envs, generator)
-    else:
-        asked = torch.randint(classes, (config.envs,), generator=generator)
-    return asked.to(device, non_blocking=True)
+        return targets.draw(config.envs, generator)
+    return torch.randint(classes, (config.envs,), generator=generator)
 
 
 def real_and_fake(
-    images: Images, agents: Sequence[Member], config: Config, generator: torch.Generator, device: torch.device
-) -> tuple[Tensor, Tensor | None, Fakes]:
-    """Pictures for one step of every discriminator, their classes if paintings are asked for those, and as many fakes.
+    images: Images, agents: Sequence[Member], config: Config, generator: torch.Generator
+) -> tuple[Tensor, Fakes]:
+    """Pictures for one step of every discriminator, and as many fakes.
 
-    Where a painting is asked for a picture, that is what the real pictures are: the target beside itself.
+    Where a painting is asked for a class, the real pictures are of the classes of the fakes, one by one: were a class
+    rarer among them, a Wasserstein loss would push its score down without end, whatever the paintings look like. Where
+    it is asked for a picture, that is what the real pictures are: the target beside itself.
     """
-    n, label = config.adversary.batch_size * config.adversary.networks, None
-    if config.condition == "picture":
-        fake = sample_fakes(agents, n, generator)
-        return fake.condition, fake.condition, fake
+    n = config.adversary.batch_size * config.adversary.networks
     if config.condition == "none":
-        pictures = images.batch(n, generator)
-    else:
-        pictures, label = images.labelled_batch(n, generator)
-        label = label.to(device, non_blocking=True)
-    return pictures.to(device, non_blocking=True), label, sample_fakes(agents, n, generator)
+        return images.batch(n, generator), sample_fakes(agents, n, generator)
+    fake = sample_fakes(agents, n, generator)
+    if config.condition == "picture":
+        return fake.condition, fake
+    return images.batch_of(fake.condition, generator), fake
 
 
 def train(config: Config, out: Path, resume: bool = False) -> None:
@@ -450,10 +445,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             learned: list[dict[str, Tensor]] = []
             for agent in agents:
                 noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
-                asked = draw_condition(config, len(classes), targets, generator, device)  # (B, …), or None
-                rollout = collect(env, agent.policy, noise, sampler, config.learning.dtype, asked)  # (T, B, …)
+                asked = draw_condition(config, len(classes), targets, generator)  # (B, …), or None
+                told = None if asked is None else asked.to(device, non_blocking=True)
+                rollout = collect(env, agent.policy, noise, sampler, config.learning.dtype, told)  # (T, B, …)
                 marks.append(("collect", time.perf_counter()))
-                score = adversary.score(rollout.canvases.flatten(0, 1), asked, generator).view(-1, config.envs)
+                score = adversary.score(rollout.canvases.flatten(0, 1), told, generator).view(-1, config.envs)
                 rewards = agent.scale(reward(score, config.reward))  # (T, B)
                 advantage, target = estimate(rewards, rollout.value, config.advantage)
                 marks.append(("score", time.perf_counter()))
@@ -465,7 +461,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 if config.adversary.memory == 0:
                     agent.memory.seen = 0  # on-policy: forget the cycles before
                 if updates:
-                    fakes = fakes_of(rollout, config.adversary.intermediate, generator)
+                    kept = told if config.condition == "picture" else asked  # classes stay here: they choose pictures
+                    fakes = fakes_of(rollout, config.adversary.intermediate, generator, kept)
                     agent.memory.add(fakes.images, generator, fakes.step, fakes.condition)
                 turns.append(Turn(score, rewards, advantage, target, rollout))
                 learned.append(losses)
@@ -473,10 +470,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             metrics = means(learned)
             for _ in range(updates):
                 assert isinstance(adversary, Adversary)
-                real, label, fake = real_and_fake(images, agents, config, generator, device)
-                condition = None if label is None else fake.condition
+                real, fake = real_and_fake(images, agents, config, generator)
+                real = real.to(device, non_blocking=True)
+                told = None if config.condition == "none" else fake.condition.to(device, non_blocking=True)
                 weight = step_weight(fake.step, config.strokes) if weighted else None
-                metrics |= adversary.update(real, fake.images, generator, label, condition, weight)
+                metrics |= adversary.update(real, fake.images, generator, told, weight)
             marks.append(("adversary", time.perf_counter()))
 
             # What it came to.

@@ -152,11 +152,10 @@ def test_a_checkpoint_without_steps_and_conditions_is_read() -> None:
 
 
 def painted(strokes: int, batch: int) -> Rollout:
-    """Canvas t of painting b is number 10 b + t, asked for class b + 3."""
+    """Canvas t of painting b is number 10 b + t."""
     canvases = torch.stack([torch.cat([numbered(10 * b + t, 1) for b in range(batch)]) for t in range(strokes + 1)])
     nothing, whole = torch.zeros(strokes, batch), torch.zeros(strokes, batch, 2, dtype=torch.long)
-    condition = (torch.arange(batch) + 3).expand(strokes, -1)
-    observation = Observation(canvases[:-1], nothing[..., None], whole, whole[..., 0], condition)
+    observation = Observation(canvases[:-1], nothing[..., None], whole, whole[..., 0], whole[..., 0])
     return Rollout(
         observation, whole, nothing, nothing, nothing, canvases, torch.zeros(strokes, batch, 11), torch.zeros(batch)
     )
@@ -166,7 +165,7 @@ def painted(strokes: int, batch: int) -> Rollout:
     ("intermediate", "steps"), [("none", [4]), ("all", [1, 2, 3, 4]), ("weighted", [1, 2, 3, 4]), ("mixed", None)]
 )
 def test_what_the_discriminator_sees_of_an_episode(intermediate: str, steps: list[int] | None) -> None:
-    fakes = fakes_of(painted(4, 3), intermediate, torch.Generator().manual_seed(0))
+    fakes = fakes_of(painted(4, 3), intermediate, torch.Generator().manual_seed(0), torch.tensor([3, 4, 5]))
     of = [number // 10 for number in numbers(fakes.images)]
     assert [number % 10 for number in numbers(fakes.images)] == fakes.step.tolist()
     assert fakes.condition.tolist() == [b + 3 for b in of]

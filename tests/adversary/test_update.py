@@ -240,7 +240,7 @@ def test_it_learns_which_pictures_are_of_which_class() -> None:
         white, black = squares(8, 255, 2 * i), squares(8, 0, 2 * i + 1)
         right = torch.where(classes[:, None, None, None] == 1, white, black)
         wrong = torch.where(classes[:, None, None, None] == 1, black, white)
-        adversary.update(right, wrong, generator, classes, classes)
+        adversary.update(right, wrong, generator, classes)
     zero, one = torch.zeros(32).long(), torch.ones(32).long()
     white, black = squares(32, 255, 998), squares(32, 0, 999)
     assert (adversary.score(white, one) > adversary.score(black, one)).all()
@@ -257,8 +257,8 @@ def test_it_learns_which_pictures_are_their_targets(mask: float) -> None:
     adversary, generator = pairs(loss="hinge", mask=mask), torch.Generator().manual_seed(0)
     for i in range(60):
         target, other = squares(8, 255, i), squares(8, 0, i + 1)
-        adversary.update(target, other, generator, target, target)
-        adversary.update(other, target, generator, other, other)
+        adversary.update(target, other, generator, target)
+        adversary.update(other, target, generator, other)
     white, black = squares(32, 255, 998), squares(32, 0, 999)
     assert (adversary.score(white, white) > adversary.score(black, white)).all()
     assert (adversary.score(black, black, chunk=5) > adversary.score(white, black)).all()
@@ -278,7 +278,7 @@ def test_what_is_hidden_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
     adversary.members[0].layers[0].register_forward_hook(lambda module, given, _: seen.append(given[0].detach()))
     target, fake = squares(5, 255, 0), squares(5, 0, 1)
-    adversary.update(target, fake, generator, target, target)
+    adversary.update(target, fake, generator, target)
     real_pair, fake_pair = (x != 0 for x in seen)
     for pair in (real_pair, fake_pair):
         assert not (pair[:, 0] & pair[:, 1]).any()

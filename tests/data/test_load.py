@@ -365,3 +365,17 @@ def test_a_labelled_batch_is_the_same_batch_with_its_classes(labelled: Path) -> 
     assert fives.classes == ["5"]
     assert fives.labelled_batch(3, torch.Generator())[1].tolist() == [0, 0, 0]
     assert load(str(labelled)).classes == list(load(str(labelled)).label_names)
+
+
+def test_a_batch_of_classes_has_a_picture_of_each() -> None:
+    """Every picture of class 3 is drawn in the end, each about as often as any other."""
+    images, generator = load("digits", limit=200), torch.Generator().manual_seed(3)
+    asked = torch.tensor([7, 3, 3, 0, 9])
+    for picture, place in zip(images.batch_of(asked, generator), asked, strict=True):
+        same = (images.array == picture.numpy()).all((1, 2, 3))
+        assert images.labels[same].tolist() == [place]
+    drawn = images.batch_of(torch.full((4000,), 3), generator).flatten(1)
+    threes, count = drawn.unique(dim=0, return_counts=True)
+    expected = int((images.labels == 3).sum())
+    assert len(threes) == expected
+    assert (count - 4000 / expected).abs().max() < 5 * (4000 / expected) ** 0.5

@@ -28,12 +28,11 @@ def test_each_class_is_painted_in_its_place(dots: Callable[..., Any]) -> None:
         asked = torch.randint(2, (batch,), generator=generator)
         rollout = task.paint(asked)
         task.learn(rollout, adversary.score(rollout.canvases.flatten(0, 1), asked.repeat(2)), cycle)
-        fakes = fakes_of(rollout, "none", generator)
+        fakes = fakes_of(rollout, "none", generator, asked)
         memory.add(fakes.images, generator, fakes.step, fakes.condition)
         for _ in range(4):
-            drawn = torch.randint(batch, (32,), generator=generator)
             fake = memory.sample(32, generator)
-            adversary.update(pictures[drawn], fake.images, generator, drawn % 2, fake.condition)
+            adversary.update(pictures[fake.condition], fake.images, generator, fake.condition)
     asked = torch.arange(batch) % 2
     painted = task.paint(asked).action[0, :, 0]
     met = (painted == PLACES[asked]).float()

@@ -32,11 +32,11 @@ def test_each_dot_is_painted_in_its_place(learned: bool, dots: Callable[..., Any
         rollout = task.paint(asked)
         task.learn(rollout, adversary.score(rollout.canvases.flatten(0, 1), asked), cycle)
         if isinstance(adversary, Adversary):
-            fakes = fakes_of(rollout, "none", generator)
+            fakes = fakes_of(rollout, "none", generator, asked)
             memory.add(fakes.images, generator, fakes.step, fakes.condition)
             for _ in range(4):
                 fake = memory.sample(32, generator)
-                adversary.update(fake.condition, fake.images, generator, fake.condition, fake.condition)
+                adversary.update(fake.condition, fake.images, generator, fake.condition)
     shown = torch.arange(batch) % 4
     painted = task.paint(pictures[shown]).action[0, :, 0]
     assert (painted == PLACES[shown]).float().mean() > 0.75
