@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.update import Adversary, AdversaryConfig
-from garl.brush.spec import Brush
 from garl.data.images import load
 from garl.engine.neural import NUMBERS, Kind, Pen, Renderer, Twin, pen_of
 from garl.engine.paint import PreparedBrushes, render_strokes
@@ -43,7 +42,7 @@ from garl.settings import Settings
 from garl.systems.course import Course, cycles
 from garl.systems.garl import report, tell
 from garl.systems.renderer import load_renderer
-from garl.systems.state import Parts, misfit, rebuild, share_of_budget
+from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
 
 NAME = "learning-to-paint"
 SHOWN = 16
@@ -325,8 +324,5 @@ def load_agent(folder: Path) -> Agent:
     tensors, meta = load_checkpoint(folder)
     numbers, network = NUMBERS * config.strokes, config.ddpg.network
     actor = rebuild(lambda: ResNet(numbers, config.side, network, batch_norm=True), "actor.", tensors, folder)
-    if "brush" not in meta:
-        raise GarlError(misfit(folder))
-    brush = Brush.from_dict(meta["brush"], f"the brush in {folder}")
     level, cells = config.renderer == "twin", config.cells if config.kind == "pixel" else 0
-    return Agent(config, Pen(brush, level, cells), actor.requires_grad_(False).eval())
+    return Agent(config, Pen(saved_brush(meta, folder), level, cells), actor.requires_grad_(False).eval())

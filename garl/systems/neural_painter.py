@@ -52,7 +52,7 @@ from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
 from garl.systems.course import Course, cycles
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
-from garl.systems.state import Parts, rebuild, share_of_budget
+from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
 from garl.types import Ground
 
 NAME = "neural-painter"
@@ -270,11 +270,6 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-
-
-def saved_brush(meta: dict[str, object], folder: Path) -> Brush:
-    """The brush of a checkpoint in `folder`. Raises GarlError if there is none."""
-    return Brush.from_dict(meta.get("brush"), f"the brush in {folder}")
 
 
 def load_config(folder: Path) -> NeuralPainterConfig:

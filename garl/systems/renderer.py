@@ -13,7 +13,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from garl.brush.spec import Brush
 from garl.engine.neural import NUMBERS, Kind, NetworkConfig, NeuralRenderer, Pen, draw, network_of, pen_of
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
@@ -23,7 +22,7 @@ from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
 from garl.systems.course import Course, cycles
-from garl.systems.state import Parts, misfit, rebuild, share_of_budget
+from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
 
 NAME = "renderer"
 UNSEEN = 2048
@@ -163,9 +162,6 @@ def load_renderer(folder: Path) -> tuple[NeuralRenderer, Config]:
     config = load_config(folder)
     tensors, meta = load_checkpoint(folder)
     network = rebuild(lambda: network_of(config.network, config.side), "network.", tensors, folder)
-    if "brush" not in meta:
-        raise GarlError(misfit(folder))
     pen = pen_of(config.kind, cells=config.cells)
-    brush = Brush.from_dict(meta["brush"], f"the brush in {folder}")
-    renderer = NeuralRenderer(Pen(brush, pen.level, pen.cells), network)
+    renderer = NeuralRenderer(Pen(saved_brush(meta, folder), pen.level, pen.cells), network)
     return renderer.requires_grad_(False).eval(), config

@@ -17,6 +17,7 @@ from garl.adversary.gallery import Gallery
 from garl.adversary.likeness import Likeness
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
+from garl.brush.spec import Brush
 from garl.curriculum import Targets
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
@@ -188,6 +189,11 @@ class SizeLimit(TorchFunctionMode):
             if self.left < 0:
                 raise GarlError(misfit(self.folder))
         return func(*args, **(kwargs or {}))
+
+
+def saved_brush(meta: dict[str, object], folder: Path) -> Brush:
+    """The brush of a checkpoint in `folder`. Raises GarlError if there is none."""
+    return Brush.from_dict(meta.get("brush"), f"the brush in {folder}")
 
 
 def misfit(folder: Path) -> str:
