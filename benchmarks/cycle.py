@@ -3,8 +3,8 @@
     python benchmarks/cycle.py [--preset digits] [--cycles 60] [any flag of `garl train`]
     python benchmarks/cycle.py --preset thesis-fast --plain thesis --cycles 1 --warm-up 1 --data PICTURES
 
-With --plain, another preset is measured before and after it, on PyTorch as it comes: the C library's own handling of
-memory, torch's transposed convolutions. The flags count for both.
+With --plain, another preset is measured before and after it, on PyTorch as it comes (see plain.py). The flags count for
+both.
 """
 
 from __future__ import annotations
@@ -16,18 +16,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-GARL = "from garl.cli import main; main()"
-PLAIN = """
-from torch import nn
-import garl.policy.heads, garl.systems.garl
-garl.systems.garl.keep_freed_memory = lambda: None
-garl.policy.heads.Upsample = lambda channels, out: nn.ConvTranspose2d(channels, out, 4, 2, 1)
-"""
+GARL = ("-m", "garl")
+PLAIN = (str(Path(__file__).with_name("plain.py")),)
 
 
-def measure(code: str, preset: str, flags: list[str], cycles: int, warm_up: int) -> tuple[float, dict[str, float]]:
-    """Strokes a second of `garl train PRESET` as the Python program `code`, and the share of each part's time."""
-    program = [sys.executable, "-c", code, "train", preset]
+def measure(
+    garl: tuple[str, ...], preset: str, flags: list[str], cycles: int, warm_up: int
+) -> tuple[float, dict[str, float]]:
+    """Strokes a second of `garl train PRESET`, where Python runs `garl`, and the share of each part's time."""
+    program = [sys.executable, *garl, "train", preset]
     dry = subprocess.run([*program, "--dry-run", *flags], check=True, capture_output=True)
     episodes = (cycles + warm_up) * json.loads(dry.stdout)["envs"]
     with tempfile.TemporaryDirectory() as folder:
@@ -52,14 +49,14 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=10)
     arguments, flags = parser.parse_known_args()
 
-    def report(name: str, code: str, preset: str) -> float:
-        rate, shares = measure(code, preset, flags, arguments.cycles, arguments.warm_up)
+    def report(name: str, garl: tuple[str, ...], preset: str) -> float:
+        rate, shares = measure(garl, preset, flags, arguments.cycles, arguments.warm_up)
         parts = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
         print(f"{name}: {rate:,.1f} strokes/s ({parts})", flush=True)
         return rate
 
     def plain() -> float:
-        return report(f"{arguments.plain}, plain", PLAIN + GARL, arguments.plain)
+        return report(f"{arguments.plain}, plain", PLAIN, arguments.plain)
 
     before = plain() if arguments.plain else 0.0
     rate = report(arguments.preset, GARL, arguments.preset)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from garl.commission import Commission
 from garl.data.images import load
 from garl.engine.neural import Renderer, Twin, pen_of
 from garl.engine.paint import PreparedBrushes
@@ -94,10 +95,10 @@ def compare(config: ltp.Config, pictures: int) -> None:
     canvases = ltp.paint(agent.act, torch.from_numpy(target), config, agent.pen, PreparedBrushes(brush))
     searched = np.empty_like(target)
     for i, picture in enumerate(target):
-        found = greedy(picture, Ground(blank[i], np.ones(picture.shape[1:], np.bool_), i), strokes, brush, seed=i)
+        ground = Ground(blank[i], np.ones(picture.shape[1:], np.bool_), i)
+        found = greedy(Commission(picture, ground, strokes, brush, seed=i))
         searched[i] = blank[i]
-        for _ in lay(searched[i], found, [PreparedBrushes(brush)], i):
-            pass
+        lay(searched[i], found, [PreparedBrushes(brush)], i)
     error = {name: mean_squared_error(x, target) for name, x in (("agent", canvases[-1].numpy()), ("greedy", searched))}
     of_blank = mean_squared_error(blank, target)
     figures = {name: value / of_blank for name, value in error.items()} | {"pictures": pictures, "strokes": strokes}

@@ -11,10 +11,10 @@ import argparse
 import time
 
 import torch
+from plain import use_plain
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-import garl.policy.heads
 from garl.bench import painting, shortest
 from garl.brush.spec import load_brush
 from garl.engine.paint import PaintConfig, PaintEngine
@@ -29,7 +29,7 @@ WARM_UP, STEPS = 3, 3
 def profile_step(precision: str, batch: int, plain: bool) -> None:
     """Forward, backward and RMSprop on a minibatch of the thesis's default network."""
     if plain:
-        garl.policy.heads.Upsample = lambda channels, out: nn.ConvTranspose2d(channels, out, 4, 2, 1)  # type: ignore
+        use_plain()
     else:
         keep_freed_memory()
     torch.manual_seed(0)

@@ -13,8 +13,8 @@ import argparse
 import io
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +48,7 @@ def enlarged(file: StrokeFile) -> np.ndarray:
     return averaged_down(replay(file, size=4 * max(file.height, file.width)).picture, 4)
 
 
-def quick(*given: Any) -> np.ndarray:
-    return greedy(*given, GreedyConfig(proposals=30, patience=8))
+quick = partial(greedy, config=GreedyConfig(proposals=30, patience=8))
 
 
 def as_svg(painting: Painting, times: int = 4) -> np.ndarray:

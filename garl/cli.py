@@ -114,6 +114,10 @@ def _train(
             if out is None:
                 raise GarlError("--resume needs the run folder: add --out RUN")
             config = _resumed(load_config(out), config, arguments)
+        for option in sorted(_options(arguments)):
+            learner, dot, _ = option.partition(".")
+            if dot and learner in ("ppo", "a2c") and learner != config.learner:
+                raise GarlError(f"--{option} is for another learner: leave it out, or add --learner {learner}")
         if dry_run:
             print(config.model_dump_json(indent=2))
             return None
@@ -161,9 +165,14 @@ def _new_folder(preset: str) -> Path:
     return Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
+def _options(arguments: list[str]) -> set[str]:
+    """The options that are given, as `ppo.batch-size`."""
+    return {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
+
+
 def _resumed(config: Any, given: Any, arguments: list[str]) -> Any:
     """The run's own settings, with the budget and the device of this command line."""
-    words = {word.split("=")[0].removeprefix("--").replace("_", "-") for word in arguments if word.startswith("--")}
+    words = _options(arguments)
     budgets = {"minutes", "steps", "episodes", "updates"} & type(config).model_fields.keys()
     free = budgets | {"device", "picture-every", "checkpoint-every", "on-divergence", "wandb"}
     if other := words - free - {"resume", "out", "dry-run"}:
@@ -437,13 +446,11 @@ def finish(arguments: list[str]) -> None:
             trained: With --target: as in `garl paint`.
             plot: Page and pens.
         """
-        from garl.finish import finish_like, finish_picture, matched, read_unfinished
+        from garl.finish import ATTEMPTS, finish_picture, finisher_like, matched, read_unfinished
         from garl.paint_picture import check_ending, read_picture
         from garl.painters import choose_painter
         from garl.palette import parse_color
         from garl.progress import painting_bar
-        from garl.sample import asked_for
-        from garl.systems.garl import load_adversary, load_agent
 
         check_ending(out)
         if (target is None) == (like is None):
@@ -470,21 +477,10 @@ def finish(arguments: list[str]) -> None:
                 )
             what = f"mean squared error {painting.error:.5f} (0–1)"
         elif like is not None:
-            model = load_agent(like, device or "auto")
-            count, most = model.config.strokes if strokes is None else strokes, model.config.strokes
-            n, levels = 16 if n is None else n, 1 if levels is None else levels
-            if not 1 <= count <= most or not 1 <= n <= 4096 or not 1 <= levels <= 6 or seed < 0:
-                raise GarlError(
-                    f"--strokes must be from 1 to {most}, as many as {like} paints, --n to 4096, --levels to 6, --seed "
-                    f"at least 0, not {count}, {n}, {levels} and {seed}"
-                )
-            paint, (height, width) = model.config.paint, begun.free.shape
-            if (height, width) != (paint.height, paint.width):
-                print(f"the agent sees {width}×{height} pixels as {paint.width}×{paint.height}", file=sys.stderr)
-            asked_for(model, n, name)  # a mistake in it must be found before the bar is shown
-            judge = load_adversary(like, model)
+            n = ATTEMPTS if n is None else n
+            finisher = finisher_like(like, begun, strokes, n, 1 if levels is None else levels, seed, name, device)
             with painting_bar() as progress:
-                painting = finish_like(begun, model, judge, count, n, levels, seed, name, progress)
+                painting = finisher(progress)
             what = f"the best of {n} attempts"
         notes = painting.save(out, plot)
         print(f"{out}: {painting.strokes.strokes.shape[1]:,} strokes, {what}", *notes, sep="\n")
@@ -571,12 +567,8 @@ def evaluate_painters(arguments: list[str]) -> None:
             out: Folder for the curves (painters.svg) and the paintings side by side (painters.png).
             as_json: Print every painting's figures as JSON instead of a table of means.
         """
-        from garl.atomic import writing
-        from garl.evaluate import painters as measure
         from garl.evaluate.features import load_features
-        from garl.export.curves import load_figure
-        from garl.machine import use_threads
-        from garl.painters import choose_painter
+        from garl.evaluate.painters import choose_artists, compare, follow, photos, read_pictures, table
 
         if min(strokes, default=0) < 1 or not all(0 < limit < float("inf") for limit in seconds) or not painters:
             raise GarlError(f"--strokes are at least 1, --seconds above 0, not {strokes} and {seconds}; name a painter")
@@ -584,26 +576,11 @@ def evaluate_painters(arguments: list[str]) -> None:
             raise GarlError(
                 f"--side is from 16 to 4096, --each ≥ 1, --seed from 0 to 2**32, not {side}, {each}, {seed}"
             )
-        artists, loaded, network = {}, _brush(brush), load_features(features)
-        for word in painters:
-            name, _, agent = word.partition("=")
-            artists[word] = choose_painter(name, Path(agent) if agent else None, None if agent else loaded)
-        targets = measure.read_pictures(pictures or measure.photos(), side, each)
-        if out is not None:
-            load_figure()  # what is missing must be found before the work is done
-            with writing(out):
-                out.mkdir(parents=True, exist_ok=True)
-        use_threads(1)
-        trials, shown = [], {}
-        for trial, painting in measure.compare(targets, artists, strokes, seconds, network, seed):
-            print(f"{trial.picture}, {trial.painter}, {trial.strokes:,}: error {trial.error:.5f}", file=sys.stderr)
-            trials.append(trial)
-            if trial.limit is None and trial.allowed == max(strokes):
-                shown[trial.picture, trial.painter] = painting
-        if out is not None:
-            measure.draw_curves(trials, out / "painters.svg")
-            measure.draw_sheet(targets, shown, out / "painters.png")
-        print(json.dumps([trial._asdict() for trial in trials], indent=2) if as_json else measure.table(trials))
+        network, artists = load_features(features), choose_artists(painters, _brush(brush))
+        targets = read_pictures(pictures or photos(), side, each)
+        found = compare(targets, artists, strokes, seconds, network, seed)
+        trials = follow(found, targets, max(strokes), out)
+        print(json.dumps([trial._asdict() for trial in trials], indent=2) if as_json else table(trials))
 
     _parse(command, "evaluate paint", ["--as-json" if word == "--json" else word for word in arguments])
 

@@ -5,8 +5,9 @@ What a mask locks stays as it is, to the pixel, also where strokes cross it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import torch
 from PIL import Image
 
 from garl.adversary.update import Adversary
-from garl.brush.geometry import BRUSH, COLOR, POINTS, THICKNESS
+from garl.brush.geometry import BRUSH, COLOR
 from garl.brush.spec import Brush
+from garl.commission import Commission, Painter
 from garl.data.limits import MAX_PIXELS
 from garl.engine.paint import PaintEngine, PreparedBrushes
 from garl.env.canvas import PaintEnv
@@ -23,7 +25,6 @@ from garl.errors import GarlError
 from garl.evaluate.pixels import mean_squared_error
 from garl.export.strokefile import StrokeFile
 from garl.paint_picture import (
-    Painter,
     Painting,
     default,
     lay,
@@ -38,13 +39,13 @@ from garl.paint_picture import (
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
 from garl.sample import as_seen, asked_for
-from garl.systems.garl import Agent, draw_noise
+from garl.strokes import Box, placed
+from garl.systems.garl import Agent, draw_noise, load_adversary, load_agent, tell
 from garl.types import Ground
 
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom of a part of a canvas, in pixels."""
-
 TOO_THIN = "what the mask leaves free is too little or too thin to be seen: make more of it white"
+ATTEMPTS = 16
+"""Paintings of which the adversary keeps the best."""
 OVERLAP = 0.25
 """Share of a tile's side that the next tile covers, too."""
 
@@ -176,11 +177,40 @@ def finish_picture(
     if not ground.free.any():
         raise GarlError(TOO_THIN)
     seen = resized(target[:, top:bottom, left:right], size)
-    strokes = paint_on(ground, seen, count, brush, painter, seed, progress, seconds, own_colors=own_colors)
+    asked = Commission(seen, ground, count, brush, seed, progress, seconds)
+    strokes = paint_on(asked, painter, own_colors=own_colors)
     strokes = placed(strokes, box, unfinished.free.shape, (bottom - top, right - left))
     file = unfinished.extended(strokes, (brush,), seed, scale_for(brush, *unfinished.free.shape))
     *_, picture = replay(file)
     return Painting(picture, file, mean_squared_error(picture[:, unfinished.free], target[:, unfinished.free]))
+
+
+def finisher_like(
+    run: Path,
+    unfinished: Unfinished,
+    count: int | None = None,
+    attempts: int = ATTEMPTS,
+    levels: int = 1,
+    seed: int = 0,
+    name: str | None = None,
+    device: str | None = None,
+) -> Callable[[PaintProgress], Painting]:
+    """`finish_like` with the agent of a run folder, and in as many strokes as that paints, unless a `count` is given.
+
+    Every mistake raises GarlError here, before anything is painted.
+    """
+    agent = load_agent(run, device or "auto")
+    paint, most, (height, width) = agent.config.paint, agent.config.strokes, unfinished.free.shape
+    count = most if count is None else count
+    if not 1 <= count <= most or not 1 <= attempts <= 4096 or not 1 <= levels <= 6 or seed < 0:
+        raise GarlError(
+            f"--strokes must be from 1 to {most}, as many as {run} paints, --n to 4096, --levels to 6, --seed at least "
+            f"0, not {count}, {attempts}, {levels} and {seed}"
+        )
+    if (height, width) != (paint.height, paint.width):
+        tell(f"the agent sees {width}×{height} pixels as {paint.width}×{paint.height}")
+    asked_for(agent, attempts, name)
+    return partial(finish_like, unfinished, agent, load_adversary(run, agent), count, attempts, levels, seed, name)
 
 
 def finish_like(
@@ -188,7 +218,7 @@ def finish_like(
     agent: Agent,
     adversary: Adversary,
     count: int,
-    attempts: int = 16,
+    attempts: int = ATTEMPTS,
     levels: int = 1,
     seed: int = 0,
     name: str | None = None,
@@ -229,8 +259,7 @@ def finish_like(
             strokes[:, COLOR] = strokes[:, COLOR][:, :1]
         if config.invert:
             strokes[:, COLOR] = 1.0 - strokes[:, COLOR]
-        for _ in lay(canvas, strokes, brushes, drawn, unfinished.painted + len(added), unfinished.free, scale):
-            pass
+        lay(canvas, strokes, brushes, drawn, unfinished.painted + len(added), unfinished.free, scale)
         added = np.concatenate([added, strokes])
         progress((number + 1) / len(boxes), len(added), float("nan"), canvas)
     if drawn is None:
@@ -249,19 +278,3 @@ def viewports(levels: int, height: int, width: int) -> Iterator[Box]:
             for x in starts:
                 left, top = round(x * width), round(y * height)
                 yield left, top, max(left + 1, round((x + side) * width)), max(top + 1, round((y + side) * height))
-
-
-def placed(strokes: np.ndarray, box: Box, canvas: tuple[int, ...], seen: tuple[int, int]) -> np.ndarray:
-    """Strokes (T, 14) that were painted on `seen` (height, width) pixels, laid into a box of a canvas (height, width).
-
-    A box of another shape stretches where they lie; their thickness grows by the geometric mean of both directions.
-    """
-    (left, top, right, bottom), (height, width) = box, canvas
-    placed = strokes.astype(np.float64)
-    placed[:, POINTS] *= np.tile([right - left, bottom - top], 3)
-    placed[:, POINTS] += np.tile([left, top], 3)
-    placed[:, POINTS] /= np.tile([width, height], 3)
-    larger = np.sqrt((bottom - top) / seen[0] * (right - left) / seen[1])
-    placed[:, THICKNESS] *= larger * min(seen) / min(height, width)
-    placed[:, THICKNESS] = placed[:, THICKNESS].clip(0.0, 1.0)
-    return placed.astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from garl.brush.geometry import BRUSH, COLOR, PLAIN_SIZE, POINTS, STROKE_SIZE, THICKNESS, fully_pressed
 from garl.brush.spec import Brush
+from garl.commission import Commission, Painter
 from garl.data.decode import decode
 from garl.data.sources import open_picture
 from garl.engine.differentiable import gap, tip_of
@@ -31,26 +32,13 @@ from garl.systems.greedy import box, greedy
 from garl.systems.refine import recolor, refine, snap
 from garl.types import Ground
 
-Painter = Callable[[np.ndarray, Ground, int, Brush, int, PaintProgress, float | None], np.ndarray]
-"""(target (3, H, W) uint8, ground, strokes, brush, seed, progress, seconds) → strokes (T, 14). Where the ground is
-locked, the target is what the canvas already shows."""
-
 LIKE = 0.1
 """Up to this `differentiable.gap`, refining a brush's strokes through the twin beats searching in the engine."""
 
 
-def default(
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-) -> np.ndarray:
+def default(asked: Commission) -> np.ndarray:
     """The painter that suits the brush: `refine` where the twin is like the engine, else `greedy`."""
-    painter = refine if is_smooth(brush) else greedy
-    return painter(target, ground, count, brush, seed, progress, seconds)
+    return refine(asked) if is_smooth(asked.brush) else greedy(asked)
 
 
 def is_smooth(brush: Brush) -> bool:
@@ -172,8 +160,8 @@ def paint_picture(
     _, height, width = target.shape
     size = working_size(height, width)
     ground = Ground.blank(np.array(background, np.uint8), size, seed)
-    small = resized(target, size)
-    strokes = paint_on(ground, small, count, brush, painter, seed, progress, seconds, order, palette, own_colors)
+    asked = Commission(resized(target, size), ground, count, brush, seed, progress, seconds)
+    strokes = paint_on(asked, painter, order, palette, own_colors)
     file = StrokeFile(
         height=height,
         width=width,
@@ -227,28 +215,23 @@ def scale_for(brush: Brush, height: int, width: int) -> int:
 
 
 def paint_on(
-    ground: Ground,
-    target: np.ndarray,
-    count: int,
-    brush: Brush,
+    asked: Commission,
     painter: Painter,
-    seed: int,
-    progress: PaintProgress,
-    seconds: float | None,
     order: str = "as-painted",
     palette: str | None = None,
     own_colors: bool = False,
 ) -> np.ndarray:
-    """At most `count` strokes (T, 14) that bring the ground nearer to `target` (3, H, W) uint8, where it is free.
+    """Strokes (T, 14) that bring the ground nearer to the target, where it is free.
 
     They are brought into one of `ORDERS` before their colours are fitted (not with `own_colors`, where the painter's
     are kept), and those to what `palette` means: a number of colours, or a palette file.
     """
-    found = None if palette is None else choose_palette(palette, target[:, ground.free].T / 255)
-    target = np.where(ground.free, target, ground.canvas)
-    strokes = painter(target, ground, count, brush, seed, progress, seconds)
+    ground, brush = asked.ground, asked.brush
+    found = None if palette is None else choose_palette(palette, asked.target[:, ground.free].T / 255)
+    target = np.where(ground.free, asked.target, ground.canvas)
+    strokes = painter(replace(asked, target=target))
     assert strokes.shape[1] == STROKE_SIZE
-    assert 1 <= len(strokes) <= count
+    assert 1 <= len(strokes) <= asked.count
     strokes = strokes[ORDERS[order](strokes, brush.spec.stroke.type)]
     strokes = strokes if own_colors else recolor(strokes, target, ground, brush)
     return strokes if found is None else snap(strokes, target, ground, brush, found)
@@ -267,10 +250,11 @@ def replay(file: StrokeFile, size: tuple[int, int] | None = None, index: int = 0
         canvas = resized(file.canvas, size).copy()
     brushes = [PreparedBrushes(Brush.from_dict(brush)) for brush in file.brushes]
     strokes, first, seed = file.strokes[index], file.free_from, int(file.seeds[index])
-    yield canvas
-    yield from lay(canvas, strokes[:first], brushes, seed, 0, None, file.render_scale)
     free = None if file.free is None else shrunk(file.free, size)
-    yield from lay(canvas, strokes[first:], brushes, seed, first, free, file.render_scale)
+    yield canvas
+    for i in range(len(strokes)):
+        lay(canvas, strokes[i : i + 1], brushes, seed, i, None if i < first else free, file.render_scale)
+        yield canvas
 
 
 def lay(
@@ -281,22 +265,22 @@ def lay(
     first: int = 0,
     free: np.ndarray | None = None,
     render_scale: int = 1,
-) -> Iterator[np.ndarray]:
-    """Paint strokes (T, 14), numbered from `first`, onto `canvas` (C, H, W) uint8, in place; yield it after each.
+) -> None:
+    """Paint strokes (T, 14), numbered from `first`, onto `canvas` (C, H, W) uint8, in place.
 
     Paint stays where it is `free` (H, W) bool.
     """
-    locked, before = (None, canvas) if free is None else (~free, canvas.copy())
     (_, height, width), seeds = canvas.shape, np.array([seed], np.int64)
     for i, stroke in enumerate(strokes, first):
         brush, alone = brushes[int(stroke[BRUSH])], stroke[None].copy()
         alone[0, BRUSH] = 0.0
-        render_strokes(canvas[None], alone, seeds, i, brush, render_scale, threads=1)
-        if locked is not None:
+        if free is not None:
             left, top, right, bottom = box(alone[0], height, width, brush.kind, brush.parameters, brush.reach)
-            touched = slice(top, bottom), slice(left, right)
-            np.copyto(canvas[:, *touched], before[:, *touched], where=locked[touched])
-        yield canvas
+            touched, locked = canvas[:, top:bottom, left:right], ~free[top:bottom, left:right]
+            before = touched[:, locked]
+        render_strokes(canvas[None], alone, seeds, i, brush, render_scale, threads=1)
+        if free is not None:
+            touched[:, locked] = before
 
 
 def working_size(height: int, width: int, side: int | None = None) -> tuple[int, int]:

@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from garl.brush.spec import Brush, load_brush
+from garl.commission import Painter
 from garl.errors import GarlError
-from garl.paint_picture import PAINTERS, Painter, Painting
+from garl.paint_picture import PAINTERS, Painting
 from garl.settings import Settings
 
 Paper = tuple[int, int, int]

@@ -10,6 +10,9 @@ from garl.brush.geometry import COLOR, END_PRESSURE, OPACITY, POINTS, POINTS_PER
 from garl.errors import GarlError
 from garl.palette import find_palette, nearest
 
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom of a part of a canvas, in pixels."""
+
 COLORS = 16
 """Groups that strokes are ordered in by colour, at most."""
 TILES = 4
@@ -78,3 +81,19 @@ def fitted(strokes: np.ndarray, old: str, new: str) -> np.ndarray:
 def _middle(strokes: np.ndarray, kind: str) -> np.ndarray:
     """The mean (T, 2) of the points that the stroke type reads."""
     return strokes[:, POINTS].reshape(-1, 3, 2)[:, : POINTS_PER_TYPE[kind]].mean(1)
+
+
+def placed(strokes: np.ndarray, box: Box, canvas: tuple[int, ...], seen: tuple[int, int]) -> np.ndarray:
+    """Strokes (T, 14) that were painted on `seen` (height, width) pixels, laid into a box of a canvas (height, width).
+
+    A box of another shape stretches where they lie; their thickness grows by the geometric mean of both directions.
+    """
+    (left, top, right, bottom), (height, width) = box, canvas
+    placed = strokes.astype(np.float64)
+    placed[:, POINTS] *= np.tile([right - left, bottom - top], 3)
+    placed[:, POINTS] += np.tile([left, top], 3)
+    placed[:, POINTS] /= np.tile([width, height], 3)
+    larger = np.sqrt((bottom - top) / seen[0] * (right - left) / seen[1])
+    placed[:, THICKNESS] *= larger * min(seen) / min(height, width)
+    placed[:, THICKNESS] = placed[:, THICKNESS].clip(0.0, 1.0)
+    return placed.astype(np.float32)

@@ -112,6 +112,8 @@ MISTAKES = {
     "train digits --out new --envs 0": "envs must be greater than or equal to 2, not 0",
     "train digits --out new --ppo.learning-rate 0": "learning_rate must be greater than 0",
     "train digits --out new --paint.color-channels 3": "color_channels 3 needs channels 3",
+    "train digits --out new --learner a2c --ppo.epochs 3": "--ppo.epochs is for another learner: leave it out, or add",
+    "train digits --out new --a2c.batch-size=9 --dry-run": "--a2c.batch-size is for another learner",
     "train digits --out new --seed -1": "seed must be greater than or equal to 0",
     # Run folders
     "train digits --out file": "cannot write the run folder file",

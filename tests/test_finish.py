@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from garl.finish import (
     finish_like,
     finish_picture,
     matched,
-    placed,
     read_mask,
     read_unfinished,
     viewports,
@@ -35,15 +35,8 @@ from garl.systems.refine import RefineConfig, refine
 
 HEIGHT, WIDTH = 37, 50
 LEFT = np.indices((HEIGHT, WIDTH))[1] < 21
-
-
-def quick(target, ground, count, brush, seed, progress, seconds):  # type: ignore[no-untyped-def]
-    return greedy(target, ground, count, brush, seed, progress, seconds, GreedyConfig(proposals=20, patience=5))
-
-
-def quick_refine(target, ground, count, brush, seed, progress, seconds):  # type: ignore[no-untyped-def]
-    config = RefineConfig(stages=3, steps=15, last_steps=60)
-    return refine(target, ground, count, brush, seed, progress, seconds, config)
+quick = partial(greedy, config=GreedyConfig(proposals=20, patience=5))
+quick_refine = partial(refine, config=RefineConfig(stages=3, steps=15, last_steps=60))
 
 
 def photo(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -262,20 +255,6 @@ def test_tiles_cover_all_and_overlap() -> None:
         assert painted.max() == 4
     left, _, right, _ = boxes[5]
     assert (right - boxes[6][0]) / (right - left) == pytest.approx(0.25, abs=0.05)
-
-
-def test_strokes_lie_in_their_tile_as_they_lay_on_the_small_canvas() -> None:
-    rng = np.random.default_rng(2)
-    strokes = rng.random((3, 14), np.float32)
-    moved = placed(strokes, (30, 10, 78, 42), (60, 100), SEEN)  # 48 × 32: twice the agent's 24 × 16
-    np.testing.assert_allclose(moved[:, [0, 2, 4]] * 100, 30 + strokes[:, [0, 2, 4]] * 48, rtol=1e-5)
-    np.testing.assert_allclose(moved[:, [1, 3, 5]] * 60, 10 + strokes[:, [1, 3, 5]] * 32, rtol=1e-5)
-    np.testing.assert_allclose(moved[:, 9] * 60, strokes[:, 9] * 32, rtol=1e-5)
-    assert np.array_equal(moved[:, 6:9], strokes[:, 6:9])
-    assert np.array_equal(moved[:, 10:], strokes[:, 10:])
-    assert np.array_equal(placed(strokes, (0, 0, 100, 60), (60, 100), (60, 100)), strokes)
-    wide = placed(strokes, (0, 0, 96, 16), (16, 96), SEEN)  # four times as wide
-    np.testing.assert_allclose(wide[:, 9], np.minimum(1, 2 * strokes[:, 9]), rtol=1e-6)
 
 
 def test_each_level_paints_in_more_tiles_but_not_where_all_is_locked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from garl.brush.spec import load_brush
+from garl.commission import Commission
 from garl.errors import GarlError
 from garl.export.plotter import PlotConfig
 from garl.export.strokefile import StrokeFile
@@ -20,9 +22,7 @@ from garl.paint_picture import Painting, default, paint_picture, pixelated, read
 from garl.systems.greedy import GreedyConfig, greedy
 from garl.types import Ground
 
-
-def quick(target, ground, count, brush, seed, progress, seconds):  # type: ignore[no-untyped-def]
-    return greedy(target, ground, count, brush, seed, progress, seconds, GreedyConfig(proposals=20, patience=5))
+quick = partial(greedy, config=GreedyConfig(proposals=20, patience=5))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,8 @@ def test_the_default_painter_suits_the_brush(brush: str, suits: str, monkeypatch
     taken: list[str] = []
     for name in ("refine", "greedy"):
         monkeypatch.setattr(f"garl.paint_picture.{name}", lambda *_, name=name: taken.append(name))
-    default(np.zeros((3, 2, 2), np.uint8), Ground.blank(np.zeros(3, np.uint8), (2, 2)), 1, load_brush(brush), 0)
+    black = np.zeros((3, 2, 2), np.uint8)
+    default(Commission(black, Ground(black, black[0] == 0), 1, load_brush(brush)))
     assert taken == [suits]
 
 

@@ -1,4 +1,4 @@
-"""Orders of strokes, and strokes of one type for a brush of another."""
+"""Orders of strokes, strokes of one type for a brush of another, and strokes laid elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from garl.brush.geometry import COLOR, POINTS, START_PRESSURE, THICKNESS, fully_pressed
 from garl.errors import GarlError
-from garl.strokes import ORDERS, areas, fitted
+from garl.strokes import ORDERS, areas, fitted, placed
 
 
 def strokes(count: int, **columns: list) -> np.ndarray:
@@ -64,3 +64,18 @@ def test_strokes_for_another_brush() -> None:
     assert rows[0, POINTS] == pytest.approx([0.1, 0.2, 0.3, 0.9, 0.7, 0.4])
     with pytest.raises(GarlError, match="the strokes are lines"):
         fitted(rows, "line", "triangle")
+
+
+def test_strokes_lie_in_their_tile_as_they_lay_on_the_small_canvas() -> None:
+    rng = np.random.default_rng(2)
+    given = rng.random((3, 14), np.float32)
+    seen = (16, 24)
+    moved = placed(given, (30, 10, 78, 42), (60, 100), seen)  # 48 × 32: twice the agent's 24 × 16
+    np.testing.assert_allclose(moved[:, [0, 2, 4]] * 100, 30 + given[:, [0, 2, 4]] * 48, rtol=1e-5)
+    np.testing.assert_allclose(moved[:, [1, 3, 5]] * 60, 10 + given[:, [1, 3, 5]] * 32, rtol=1e-5)
+    np.testing.assert_allclose(moved[:, 9] * 60, given[:, 9] * 32, rtol=1e-5)
+    assert np.array_equal(moved[:, 6:9], given[:, 6:9])
+    assert np.array_equal(moved[:, 10:], given[:, 10:])
+    assert np.array_equal(placed(given, (0, 0, 100, 60), (60, 100), (60, 100)), given)
+    wide = placed(given, (0, 0, 96, 16), (16, 96), seen)  # four times as wide
+    np.testing.assert_allclose(wide[:, 9], np.minimum(1, 2 * given[:, 9]), rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -12,16 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from garl.atomic import writing
+from garl.brush.spec import Brush
 from garl.data.decode import SUFFIXES
 from garl.data.images import load
 from garl.errors import GarlError
 from garl.evaluate.features import Features, perceptual_distance
 from garl.evaluate.pixels import mean_squared_error
 from garl.evaluate.ssim import ssim
-from garl.export.curves import Panel, draw_panels
+from garl.export.curves import Panel, draw_panels, load_figure
 from garl.export.picture import captioned, grid, save_png
+from garl.machine import use_threads
 from garl.paint_picture import Painting, paint_picture, read_picture
-from garl.painters import Artist
+from garl.painters import Artist, choose_painter
 
 PHOTOS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
 """Of those that ship with scikit-image, photos in the public domain."""
@@ -65,6 +69,16 @@ def read_pictures(sources: Sequence[str], side: int, each: int) -> dict[str, np.
     return found
 
 
+def choose_artists(words: Sequence[str], brush: Brush | None) -> dict[str, Artist]:
+    """Painters by what they are called: a name, with the brush; or with the run folder of one that is trained, as
+    neural=RUN."""
+    artists = {}
+    for word in words:
+        name, _, run = word.partition("=")
+        artists[word] = choose_painter(name, Path(run) if run else None, None if run else brush)
+    return artists
+
+
 def compare(
     pictures: Mapping[str, np.ndarray],
     artists: Mapping[str, Artist],
@@ -86,6 +100,28 @@ def compare(
         looks = perceptual_distance(canvas, target, features)
         figures = mean_squared_error(canvas, target), ssim(canvas, target), looks
         yield Trial(name, who, count, limit, laid, spent, *figures), canvas
+
+
+def follow(
+    found: Iterator[tuple[Trial, np.ndarray]], pictures: Mapping[str, np.ndarray], most: int, out: Path | None
+) -> list[Trial]:
+    """The trials that `compare` finds, told as they come; with a folder `out`, their curves, and the paintings of at
+    most `most` strokes side by side, are drawn there."""
+    if out is not None:
+        load_figure()  # what is missing must be found before the work is done
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+    use_threads(1)
+    trials, shown = [], {}
+    for trial, painting in found:
+        print(f"{trial.picture}, {trial.painter}, {trial.strokes:,}: error {trial.error:.5f}", file=sys.stderr)
+        trials.append(trial)
+        if trial.limit is None and trial.allowed == most:
+            shown[trial.picture, trial.painter] = painting
+    if out is not None:
+        draw_curves(trials, out / "painters.svg")
+        draw_sheet(pictures, shown, out / "painters.png")
+    return trials
 
 
 def _paint(artist: Artist, target: np.ndarray, count: int, seed: int, limit: float | None) -> Painting:

@@ -86,20 +86,21 @@ def train_quietly(config: Config, out: Path) -> None:
             print(error)
 
 
-def records(out: Path) -> list[dict[str, float]]:
-    """The run's metrics, a record for each cycle."""
+def logged(out: Path) -> list[str]:
+    """The run's metrics, a line for each cycle."""
     path = out / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    return path.read_text("utf-8").splitlines() if path.exists() else []
 
 
 def complete(out: Path, config: Config) -> bool:
-    lines = records(out)
-    return (out / "divergence.json").exists() or bool(lines and lines[-1]["episodes"] >= (config.episodes or 0))
+    """Whether the run has ended: with its last painting, or because it diverged."""
+    last = [json.loads(line) for line in logged(out)[-1:]]
+    return (out / "divergence.json").exists() or any(each["episodes"] >= (config.episodes or 0) for each in last)
 
 
 def read_curve(out: Path) -> Curve:
     """How the run's distance to the data fell. Raises GarlError if it was never measured."""
-    lines = records(out)
+    lines = [json.loads(line) for line in logged(out)]
     measured = [record for record in lines if "frechet" in record]
     if not measured:
         raise GarlError(f"{out} has no measurement: run the experiment first")

@@ -49,7 +49,7 @@ class DDPGConfig(Settings):
     critics: Literal[1, 2] = 1
     """2: each state's target is the lesser of two critics' (TD3)."""
     actor_delay: int = Field(1, ge=1)
-    """Updates of the critics for each one of the actor and of the target networks; 2 in TD3."""
+    """Updates of the critics (and of the adversary) for each one of the actor and of the target networks; 2 in TD3."""
     smoothing: float = Field(0.0, ge=0.0)
     """Standard deviation of the noise on the target actor's actions, cut off at 2.5 of them (TD3: 0.2 of −1..1)."""
     noise: Literal["none", "action", "parameter"] = "none"
@@ -174,6 +174,11 @@ class DDPG:
         self.critic_optimizer.step()
         metrics = {"critic/loss": loss.detach(), "critic/value": value.detach().mean(), "reward/mean": reward.mean()}
         return error[0].detach(), metrics
+
+    @torch.no_grad()
+    def painted(self, canvas: Tensor, target: Tensor, step: Tensor, model: Model) -> Tensor:
+        """The canvases that the actor paints as it is."""
+        return model(self.act(self.actor.eval(), canvas, target, step), canvas)
 
     def update_actor(
         self, canvas: Tensor, target: Tensor, step: Tensor, model: Model, score: Score

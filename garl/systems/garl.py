@@ -68,7 +68,7 @@ from garl.systems.population import (
     sample_fakes,
     shrunk,
 )
-from garl.systems.state import SizeLimit, State, not_finite, restore_module, size, under
+from garl.systems.state import SizeLimit, State, not_finite, rebuild, restore_module, size, under
 from garl.track import (
     SAMPLE,
     copies,
@@ -674,12 +674,12 @@ def load_agents(folder: Path, device: str = "auto", number: int | None = None) -
         raise GarlError(f"there is no agent {number} in {folder}: give a number from 0 to {count - 1}")
     agents = []
     for i in range(count) if number is None else (number,):
-        weights = under(name := f"{prefix(i)}average.module.", tensors).values()
-        if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
-            raise GarlError(f"the weights in {folder} are not all finite float32: train again")
-        with SizeLimit(sum(weight.numel() for weight in weights), folder):
-            policy = make_policy(config, make_env(config, 1, brushes), len(classes))
-        restore_module(policy, name, tensors, folder)
+        policy = rebuild(
+            lambda: make_policy(config, make_env(config, 1, brushes), len(classes)),
+            f"{prefix(i)}average.module.",
+            tensors,
+            folder,
+        )
         agents.append(Agent(config, brushes, policy.to(choose_device(device)).eval(), tuple(classes), i))
     return tuple(agents)
 

@@ -20,13 +20,11 @@ from numba import njit
 from pydantic import Field
 
 from garl.brush.geometry import BRUSH, OPACITY, POINTS_PER_TYPE, START_PRESSURE, STROKE_SIZE, THICKNESS
-from garl.brush.spec import Brush
+from garl.commission import Commission
 from garl.engine import kernels
 from garl.engine.paint import PreparedBrushes, render_strokes, untinted
 from garl.evaluate.pixels import mean_squared_error
-from garl.progress import PaintProgress, silent
 from garl.settings import Settings
-from garl.types import Ground
 
 
 class GreedyConfig(Settings):
@@ -38,21 +36,9 @@ class GreedyConfig(Settings):
     """Mutations in a row that may fail before a stroke is painted."""
 
 
-def greedy(
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-    config: GreedyConfig = GreedyConfig(),  # noqa: B008, it is frozen
-) -> np.ndarray:
-    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `ground`.
-
-    After `seconds` it returns the strokes that it has.
-    """
-    started = time.monotonic()
+def greedy(asked: Commission, config: GreedyConfig = GreedyConfig()) -> np.ndarray:  # noqa: B008, it is frozen
+    """A painter: as many strokes as it may paint, or those that it has when its time is up."""
+    target, ground, count, brush, started = asked.target, asked.ground, asked.count, asked.brush, time.monotonic()
     control, prepared, masking = brush.spec.control, PreparedBrushes(brush), untinted(brush)
     engine = masking.kind, masking.parameters, masking.texture, masking.levels, masking.reach
     ranges = np.array(
@@ -63,7 +49,7 @@ def greedy(
     mask = np.zeros((1, 1, *target.shape[1:]), np.uint8)
     strokes = np.zeros((count, STROKE_SIZE), np.float32)
     points = POINTS_PER_TYPE[brush.spec.stroke.type]
-    _seed(seed)
+    _seed(asked.seed)
     for i in range(count):
         number = ground.painted + i
         found = _search(
@@ -73,8 +59,8 @@ def greedy(
         strokes[i] = found
         render_strokes(canvas, found[None], np.array([ground.seed]), number, prepared, threads=1)
         canvas[0][:, locked] = kept
-        progress((i + 1) / count, i + 1, mean_squared_error(canvas[0], target), canvas[0])
-        if seconds is not None and time.monotonic() - started > seconds:
+        asked.progress((i + 1) / count, i + 1, mean_squared_error(canvas[0], target), canvas[0])
+        if asked.seconds is not None and time.monotonic() - started > asked.seconds:
             return strokes[: i + 1]
     return strokes
 
@@ -180,22 +166,17 @@ def _search(canvas, target, free, mask, index, seed, points, ranges, proposals, 
     """The stroke (14,) that random proposals and hill climbing find."""
     best, stroke = np.zeros(STROKE_SIZE, np.float32), np.zeros(STROKE_SIZE, np.float32)
     stroke[START_PRESSURE:BRUSH] = 1.0
-    best_change = np.inf
-    for _ in range(proposals):
-        _propose(stroke, points, ranges)
-        change = _fit(canvas, target, free, mask, stroke, index, seed, engine)
-        if change < best_change:
-            best_change = change
-            best[:] = stroke
-    failures = 0
-    while failures < patience:
-        stroke[:] = best
-        _mutate(stroke, points, ranges)
-        change = _fit(canvas, target, free, mask, stroke, index, seed, engine)
-        if change < best_change:
-            best_change = change
-            best[:] = stroke
-            failures = 0
+    best_change, proposed, failures = np.inf, 0, 0
+    while proposed < proposals or failures < patience:
+        if proposed < proposals:
+            _propose(stroke, points, ranges)
+            proposed += 1
         else:
+            stroke[:] = best
+            _mutate(stroke, points, ranges)
             failures += 1
+        change = _fit(canvas, target, free, mask, stroke, index, seed, engine)
+        if change < best_change:
+            best_change, failures = change, 0
+            best[:] = stroke
     return best

@@ -14,7 +14,6 @@ memory holds states alone, for the model tells the rest. A small network in plac
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from torch import Tensor, nn
 
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.update import Adversary, AdversaryConfig
-from garl.brush.spec import Brush
 from garl.data.images import load
 from garl.engine.neural import NUMBERS, Kind, Pen, Renderer, Twin, pen_of
 from garl.engine.paint import PreparedBrushes, render_strokes
@@ -39,22 +37,12 @@ from garl.learners.replay import Replay, ReplayConfig, States
 from garl.machine import keep_freed_memory, use_threads
 from garl.policy.resnet import ResNet, seen
 from garl.progress import Progress
-from garl.runs import load_checkpoint, open_run, read_settings, save_divergence, stop_requests
+from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
+from garl.systems.course import Course, cycles
 from garl.systems.garl import report, tell
 from garl.systems.renderer import load_renderer
-from garl.systems.state import (
-    Parts,
-    SizeLimit,
-    misfit,
-    not_finite,
-    restore_module,
-    restore_parts,
-    share_of_budget,
-    size,
-    tensors_of,
-    under,
-)
+from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
 
 NAME = "learning-to-paint"
 SHOWN = 16
@@ -215,14 +203,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             (agent.critic_optimizer, config.ddpg.critic_rate),
             (adversary.optimizer, config.adversary.learning_rate),
         ]
-        cycle, seconds = 0, 0.0
-        if run.checkpoint:
-            restore_parts(parts, run.checkpoint[0], out)
-            cycle, seconds = int(run.checkpoint[1]["cycle"]), float(run.checkpoint[1]["seconds"])
-            if run.checkpoint[1].get("data") != identity:
-                tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
-            run.checkpoint = None  # it has been copied, and may be large
-        run.start_after(cycle)
+        if run.checkpoint and run.checkpoint[1].get("data") != identity:
+            tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
+        course = Course(run, parts, {"brush": pen.brush.to_dict(), "data": identity})
 
         def judged(canvas: Tensor, target: Tensor) -> Tensor:
             return adversary.judge(2.0 * pairs(canvas, target) - 1.0)
@@ -236,14 +219,12 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         def explore(canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
             return agent.explore(canvas, target, step, generator)
 
-        def save() -> None:
-            about = {"cycle": cycle, "seconds": seconds, "brush": pen.brush.to_dict(), "data": identity}
-            run.save(tensors_of(parts), about)
+        def standing() -> dict[str, float]:
+            updates, steps = config.cycle_updates, config.envs * config.actions * config.strokes
+            counts = {"cycle": course.cycle, "updates": course.cycle * updates, "steps": course.cycle * steps}
+            return counts | {"seconds": course.seconds}
 
-        if run.saved is None:  # so that there is one to go back to from the first cycle on
-            save()
-        started = time.monotonic() - seconds
-        while (spent := config.spent(seconds, cycle * config.cycle_updates)) < 1.0 and not stopping():
+        for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
             for optimizer, rate in rates:
                 for group in optimizer.param_groups:
                     group["lr"] = rate * (1.0 - 0.9 * spent if config.anneal else 1.0)
@@ -261,7 +242,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
             # Learn from what is remembered.
             metrics: dict[str, Tensor] = {}
-            for update in range(cycle * config.cycle_updates, (cycle + 1) * config.cycle_updates):
+            for update in range((course.cycle - 1) * config.cycle_updates, course.cycle * config.cycle_updates):
                 states, slots, weight = memory.sample(config.ddpg.batch_size, generator, spent)
                 pictures = torch.from_numpy(images.array[states.target.numpy()])
                 now = unit(states.canvas), unit(pictures), states.step
@@ -269,10 +250,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 metrics |= figures
                 if config.replay.prioritised:
                     memory.prioritise(slots, error)
-                if (update + 1) % config.ddpg.actor_delay:
-                    continue
-                painted, figures = agent.update_actor(*now, model, score)
-                metrics |= figures
+                if (update + 1) % config.ddpg.actor_delay == 0:
+                    painted, figures = agent.update_actor(*now, model, score)
+                    metrics |= figures
+                elif config.reward == "adversary":
+                    painted = agent.painted(*now, model)
                 if config.reward == "adversary":
                     some = slice(config.adversary.batch_size)
                     fake = pairs((255 * painted[some]).round().to(torch.uint8), pictures[some])
@@ -280,34 +262,18 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             marks.append(time.perf_counter())
 
             # What it came to.
-            cycle += 1
             error = squared_error(canvases[-1], target).mean() / squared_error(canvases[0], target).mean()
             metrics |= {"l2/train": error, "noise/spread": agent.spread.now}
-            record: dict[str, float] = {"cycle": cycle, "updates": cycle * config.cycle_updates}
-            record["steps"] = cycle * config.envs * config.actions * config.strokes
-            record |= {name: value.item() for name, value in metrics.items()}
-            learned = {name: part for name, part in parts.items() if name != "memory"}
-            if not math.isfinite(float(size(tensors_of(learned) | metrics))):
-                broken = not_finite(tensors_of(learned) | metrics)
-                save_divergence(out, cycle, broken, record, tensors_of(learned))
-                raise GarlError(
-                    f"training diverged: {broken[0]} is not finite in cycle {cycle} (see {out / 'divergence.json'}); "
-                    f"the last good checkpoint is kept: start a new run with lower learning rates"
-                )
-            if cycle % config.validate_every == 0 or cycle == 1:
+            record = standing() | {name: value.item() for name, value in metrics.items()}
+            record |= {"seconds/paint": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
+            course.check(record)
+            if course.cycle % config.validate_every == 0 or course.cycle == 1:
                 record |= validate(agent, validation, config, pen, prepared, out)
-            seconds = time.monotonic() - started
-            record |= {"seconds": seconds, "seconds/paint": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
             run.record(record)
             show = {name: f"{record[name]:.4g}" for name in ("updates", "l2/train", "reward/mean", "critic/loss")}
-            progress.tell({"minutes": f"{seconds / 60:.1f}"} | show, spent)
-            if cycle % config.checkpoint_every == 0:
-                save()
+            progress.tell({"minutes": f"{course.seconds / 60:.1f}"} | show, spent)
         last = validate(agent, validation, config, pen, prepared, out)
-        done = {"cycle": cycle, "updates": cycle * config.cycle_updates, "seconds": seconds}
-        run.record(done | {"steps": cycle * config.envs * config.actions * config.strokes} | last)
-        if run.saved != cycle:
-            save()
+        run.record(standing() | last)
     print(f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's")
 
 
@@ -356,12 +322,7 @@ def load_agent(folder: Path) -> Agent:
     """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged."""
     config = load_config(folder)
     tensors, meta = load_checkpoint(folder)
-    weights = under("actor.", tensors)
-    with SizeLimit(sum(weight.numel() for weight in weights.values()), folder):
-        actor = ResNet(NUMBERS * config.strokes, config.side, config.ddpg.network, batch_norm=True)
-    restore_module(actor, "actor.", tensors, folder)
-    if "brush" not in meta:
-        raise GarlError(misfit(folder))
-    brush = Brush.from_dict(meta["brush"], f"the brush in {folder}")
+    numbers, network = NUMBERS * config.strokes, config.ddpg.network
+    actor = rebuild(lambda: ResNet(numbers, config.side, network, batch_norm=True), "actor.", tensors, folder)
     level, cells = config.renderer == "twin", config.cells if config.kind == "pixel" else 0
-    return Agent(config, Pen(brush, level, cells), actor.requires_grad_(False).eval())
+    return Agent(config, Pen(saved_brush(meta, folder), level, cells), actor.requires_grad_(False).eval())

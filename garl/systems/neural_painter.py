@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from garl.adversary.losses import gradient_penalty, wasserstein
 from garl.brush.geometry import STROKE_SIZE
 from garl.brush.spec import Brush, load_brush
+from garl.commission import Commission
 from garl.engine.neural_strokes import (
     Decoder,
     Encoder,
@@ -46,11 +47,12 @@ from garl.evaluate.pixels import mean_squared_error
 from garl.export.picture import grid, save_png
 from garl.machine import use_threads
 from garl.paint_picture import Painting, replay, resized, shrunk, working_size
-from garl.progress import PaintProgress, bar, silent
+from garl.progress import bar
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
+from garl.systems.course import Course, cycles
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
-from garl.systems.state import Parts, SizeLimit, restore_module, restore_parts, share_of_budget, tensors_of, under
+from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
 from garl.types import Ground
 
 NAME = "neural-painter"
@@ -161,21 +163,9 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
         }
         named = {f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()}
         parts: Parts = {"networks": networks, "generator": generator, **named}
-        cycle, seconds = 0, 0.0
-        if run.checkpoint:
-            tensors, meta = run.checkpoint
-            restore_parts(parts, tensors, out)
-            cycle, seconds = int(meta["cycle"]), float(meta["seconds"])
-        run.start_after(cycle)
-        prepared, started = untinted(brush), time.monotonic() - seconds
+        prepared, course = untinted(brush), Course(run, parts, {"brush": brush.to_dict()})
         unseen_form, unseen = draw(config, brush, prepared, UNSEEN, torch.Generator().manual_seed(config.seed + 2**32))
-
-        def save() -> None:
-            run.save(tensors_of(parts), {"cycle": cycle, "seconds": seconds, "brush": brush.to_dict()})
-
-        if run.saved is None:
-            save()
-        while (spent := config.spent(seconds, cycle * CYCLE)) < 1.0 and not stopping():
+        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
             for optimizer in optimizers.values():
                 optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, 2.02 - 2.0 * spent)
             for _ in range(CYCLE):
@@ -187,29 +177,21 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
                     metrics = autoencoder_step(networks, picture, config, optimizers["autoencoder"], generator)
                 else:
                     metrics = map_step(networks, form, picture, optimizers["map"])
-
-            cycle += 1
-            seconds = time.monotonic() - started
+            steps = course.cycle * CYCLE
+            record = {"cycle": course.cycle, "steps": steps, "seconds": course.seconds}
             figures = {name: value.item() for name, value in metrics.items()}
-            if not all(math.isfinite(value) for value in figures.values()):
-                raise GarlError(
-                    f"training diverged in step {cycle * CYCLE}: start a new run with a lower learning_rate"
-                )
-            last = config.spent(seconds, cycle * CYCLE) >= 1.0
-            if cycle % config.checkpoint_every == 0 or last:
+            course.check(record | figures)
+            after = config.spent(course.seconds, steps)
+            if course.cycle % config.checkpoint_every == 0 or after >= 1.0:
                 with torch.inference_mode():
                     made = networks(unseen_form)
                 figures["test/error"] = F.mse_loss(made, unseen).item()
                 figures["test/gap"] = gap(made, unseen)
                 sheet = torch.stack([unseen[:32], made[:32]], 1).flatten(0, 1)
                 save_png(out / "pictures" / "samples.png", grid((255 * sheet).round().byte(), columns=16, scale=2))
-            run.record({"cycle": cycle, "steps": cycle * CYCLE, "seconds": seconds, **figures})
+            run.record(record | figures)
             about = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            show(config.spent(seconds, cycle * CYCLE), f"{cycle * CYCLE:,} steps  {about}")
-            if cycle % config.checkpoint_every == 0:
-                save()
-        if run.saved != cycle:
-            save()
+            show(after, f"{steps:,} steps  {about}")
 
 
 def draw(
@@ -290,11 +272,6 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def saved_brush(meta: dict[str, object], folder: Path) -> Brush:
-    """The brush of a checkpoint in `folder`. Raises GarlError if there is none."""
-    return Brush.from_dict(meta.get("brush"), f"the brush in {folder}")
-
-
 def load_config(folder: Path) -> NeuralPainterConfig:
     """The configuration that the run in `folder` started with. Raises GarlError if it is no neural painter's."""
     return NeuralPainterConfig(**read_settings(folder, NAME))
@@ -305,38 +282,27 @@ def load_strokes(folder: Path) -> NeuralStrokes:
     tensors, meta = load_checkpoint(folder)
     config = load_config(folder)
     brush = saved_brush(meta, folder)
-    weights = under("networks.", tensors).values()
-    if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
-        raise GarlError(f"the weights in {folder} are not all finite float32: train again")
-    with SizeLimit(sum(weight.numel() for weight in weights), folder):
-        networks = Networks(config, brush)
-    restore_module(networks, "networks.", tensors, folder)
+    networks = rebuild(lambda: Networks(config, brush), "networks.", tensors, folder)
     return NeuralStrokes(networks.eval().requires_grad_(False), brush, config.frame)
 
 
 def paint(
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-    *,
+    asked: Commission,
     renderer: NeuralStrokes,
     loss: Loss = "pixel",
     features: Features | None = None,
     config: RefineConfig = PAINTING,
 ) -> np.ndarray:
-    """A painter: `count` strokes (T, 14) float32 of the renderer's brush that paint `target` (3, H, W) uint8 on
-    `ground`; each stage stops after its share of `seconds`."""
+    """A painter: as many strokes of the renderer's brush as it may paint. If its time is limited, each stage stops
+    after its share of that."""
+    ground, count, brush, seconds = asked.ground, asked.count, asked.brush, asked.seconds
     if brush.to_dict() != renderer.brush.to_dict():
         raise GarlError(f"the network has learned the brush '{renderer.brush.name}': give that one, not '{brush.name}'")
-    rng, started = np.random.default_rng(seed), time.monotonic()
-    _, height, width = target.shape
+    rng, started = np.random.default_rng(asked.seed), time.monotonic()
+    height, width = ground.free.shape
     size = working_size(height, width, SIDE)
     small = replace(ground, canvas=resized(ground.canvas, size), free=shrunk(ground.free, size))
-    picture, paper, free = as_tensors(resized(target, size), small)
+    picture, paper, free = as_tensors(resized(asked.target, size), small)
     maps = [] if features is None else features(picture[None])
 
     def shown(strokes: Tensor) -> tuple[Tensor, Tensor]:
@@ -360,7 +326,7 @@ def paint(
         steps = config.last_steps if stage == config.stages - 1 else config.steps
 
         def show(share: float, error: float, canvas: Tensor, stage: int = stage, n: int = len(strokes)) -> None:
-            progress((stage + share) / config.stages, n, error, (255 * canvas + 0.5).byte().numpy())
+            asked.progress((stage + share) / config.stages, n, error, (255 * canvas + 0.5).byte().numpy())
 
         strokes = descend(strokes, shown, size, brush, steps, deadline, config, show)
     return strokes.numpy()

@@ -37,11 +37,11 @@ from garl.brush.geometry import (
     THICKNESS,
 )
 from garl.brush.spec import Brush
+from garl.commission import Commission
 from garl.engine import differentiable
 from garl.engine.differentiable import tip_of
 from garl.engine.paint import render_strokes, untinted
 from garl.palette import nearest
-from garl.progress import PaintProgress, silent
 from garl.settings import Settings
 from garl.systems.greedy import box
 from garl.types import Ground
@@ -75,22 +75,11 @@ class RefineConfig(Settings):
     """Share of the strokes that each stage paints anew: those that would be missed least."""
 
 
-def refine(
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-    config: RefineConfig = RefineConfig(),  # noqa: B008, it is frozen
-) -> np.ndarray:
-    """`count` strokes (T, 14) float32 that paint `target` (3, H, W) uint8 on `ground`.
-
-    With `seconds`, each stage stops after its share of them.
-    """
-    rng, tip, started = np.random.default_rng(seed), tip_of(brush), time.monotonic()
-    picture, paper, free = as_tensors(target, ground)
+def refine(asked: Commission, config: RefineConfig = RefineConfig()) -> np.ndarray:  # noqa: B008, it is frozen
+    """A painter: as many strokes as it may paint. If its time is limited, each stage stops after its share of that."""
+    count, brush, seconds = asked.count, asked.brush, asked.seconds
+    rng, tip, started = np.random.default_rng(asked.seed), tip_of(brush), time.monotonic()
+    picture, paper, free = as_tensors(asked.target, asked.ground)
 
     def paint(strokes: Tensor) -> tuple[Tensor, Tensor]:
         canvas = differentiable.paint(strokes, paper, tip, free)
@@ -119,7 +108,7 @@ def refine(
             after: float = after,
             n: int = len(strokes),
         ) -> None:
-            progress(before + share * (after - before), n, error, (255 * canvas + 0.5).byte().numpy())
+            asked.progress(before + share * (after - before), n, error, (255 * canvas + 0.5).byte().numpy())
 
         strokes = descend(strokes, paint, picture.shape[1:], brush, steps[stage], deadline, config, show)
     return strokes.numpy()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from garl.adversary.gallery import Gallery
 from garl.adversary.likeness import Likeness
 from garl.adversary.memory import FakeMemory
 from garl.adversary.update import Adversary
+from garl.brush.spec import Brush
 from garl.curriculum import Targets
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
@@ -157,6 +158,21 @@ def restore_module(module: torch.nn.Module, prefix: str, tensors: dict[str, Tens
         raise GarlError(misfit(folder)) from error
 
 
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+def rebuild(make: Callable[[], Network], prefix: str, tensors: dict[str, Tensor], folder: Path) -> Network:
+    """What `make` makes, with the weights whose names start with `prefix`. Raises GarlError if they do not fit, or are
+    not all finite."""
+    weights = under(prefix, tensors).values()
+    if not all(weight.dtype in (torch.float32, torch.int64) and weight.isfinite().all() for weight in weights):
+        raise GarlError(f"the weights in {folder} are not all finite float32: train again")
+    with SizeLimit(sum(weight.numel() for weight in weights), folder):
+        network = make()
+    restore_module(network, prefix, tensors, folder)
+    return network
+
+
 class SizeLimit(TorchFunctionMode):
     """Raises GarlError where a module is built of more numbers than `most`.
 
@@ -173,6 +189,11 @@ class SizeLimit(TorchFunctionMode):
             if self.left < 0:
                 raise GarlError(misfit(self.folder))
         return func(*args, **(kwargs or {}))
+
+
+def saved_brush(meta: dict[str, object], folder: Path) -> Brush:
+    """The brush of a checkpoint in `folder`. Raises GarlError if there is none."""
+    return Brush.from_dict(meta.get("brush"), f"the brush in {folder}")
 
 
 def misfit(folder: Path) -> str:

@@ -15,18 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from garl.brush.geometry import COLOR, POINTS, STROKE_SIZE, THICKNESS
-from garl.brush.spec import Brush
+from garl.brush.geometry import COLOR, STROKE_SIZE
+from garl.commission import Commission
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
 from garl.evaluate.pixels import mean_squared_error
 from garl.paint_picture import lay, resized, shrunk
-from garl.progress import PaintProgress, silent
 from garl.rollout import collect
 from garl.sample import as_seen
+from garl.strokes import placed
 from garl.systems import learning_to_paint
 from garl.systems.garl import Agent, draw_noise, make_env
-from garl.types import Ground
 
 BATCH = 64
 """Tiles painted at a time."""
@@ -39,42 +38,33 @@ def paper(agent: Agent) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def in_tiles(
-    agent: Agent,
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-) -> np.ndarray:
-    """Strokes (≤ count, 14) for a target (3, H, W) uint8, as many levels of tiles as there are strokes for.
+def in_tiles(agent: Agent, asked: Commission) -> np.ndarray:
+    """A painter: as many levels of tiles as there are strokes for.
 
     Raises GarlError if the agent cannot be shown a picture, or if not even the first level has strokes enough.
     """
-    config, started = agent.config, time.monotonic()
+    config, target, ground, started = agent.config, asked.target, asked.ground, time.monotonic()
     if config.condition != "picture" or len(agent.brushes) > 1:
         raise GarlError("the agent must paint what it is shown, with one brush: train it with --condition picture")
     _, height, width = target.shape
     painted, level = np.empty((0, 14), np.float32), 1
     while True:
         rows, columns = (max(1, round(level * side / min(height, width))) for side in (height, width))
-        if len(painted) + rows * columns * config.strokes > count:
+        if len(painted) + rows * columns * config.strokes > asked.count:
             break
         size = rows * config.paint.height, columns * config.paint.width
-        pictures = (resized(target, size), _canvas(painted, ground, brush, size))
+        pictures = (resized(target, size), _canvas(painted, asked, size))
         shown, canvas = (cut(as_seen(config, each), rows, columns) for each in pictures)
         free = cut(shrunk(ground.free, size)[None], rows, columns)
         parts = zip(shown.split(BATCH), canvas.split(BATCH), free.split(BATCH), strict=True)
-        strokes = np.concatenate([_painted(agent, *part, seed) for part in parts], 1)  # (T, rows · columns, 14)
+        strokes = np.concatenate([_painted(agent, *part, asked.seed) for part in parts], 1)  # (T, rows · columns, 14)
         if config.invert:
             strokes[..., COLOR] = 1.0 - strokes[..., COLOR]
-        painted = np.concatenate([painted, placed(strokes, rows, columns)])
-        now = _canvas(painted, ground, brush, (height, width))
-        progress(len(painted) / count, len(painted), mean_squared_error(now, target), now)
+        painted = np.concatenate([painted, untiled(strokes, rows, columns)])
+        now = _canvas(painted, asked, (height, width))
+        asked.progress(len(painted) / asked.count, len(painted), mean_squared_error(now, target), now)
         level *= 2
-        if seconds is not None and time.monotonic() - started > seconds:
+        if asked.seconds is not None and time.monotonic() - started > asked.seconds:
             break
     if not len(painted):
         raise GarlError(
@@ -94,54 +84,40 @@ def _painted(agent: Agent, shown: Tensor, canvas: Tensor, free: Tensor, seed: in
     return collect(env, agent.policy, noise, sampler, precision, shown.to(device), begun).strokes.numpy(force=True)
 
 
-def _canvas(strokes: np.ndarray, ground: Ground, brush: Brush, size: tuple[int, int]) -> np.ndarray:
+def _canvas(strokes: np.ndarray, asked: Commission, size: tuple[int, int]) -> np.ndarray:
     """What the engine makes of the strokes (T, 14) on the ground, (3, height, width) uint8."""
-    canvas = resized(ground.canvas, size).copy()
-    for _ in lay(canvas, strokes, [PreparedBrushes(brush)], ground.seed, ground.painted, shrunk(ground.free, size)):
-        pass
+    ground, canvas = asked.ground, resized(asked.ground.canvas, size).copy()
+    lay(canvas, strokes, [PreparedBrushes(asked.brush)], ground.seed, ground.painted, shrunk(ground.free, size))
     return canvas
 
 
-def whole_then_tiles(
-    agent: learning_to_paint.Agent,
-    tiles: int,
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-) -> np.ndarray:
-    """Strokes (count, 14) for a target (3, H, W) uint8, fewer if `seconds` end first: after one painting of the whole
-    the agent goes on in tiles × tiles."""
+def whole_then_tiles(agent: learning_to_paint.Agent, tiles: int, asked: Commission) -> np.ndarray:
+    """A painter: as many strokes as it may paint, or those that it has when its time is up. After one painting of the
+    whole the agent goes on in tiles × tiles."""
+    ground, count, seconds = asked.ground, asked.count, asked.seconds
     started, actions, side = time.monotonic(), agent.config.actions, agent.config.side
     size = tiles * side, tiles * side  # every tile has the size that the agent learned on
-    wanted, canvas, free = resized(target, size), resized(ground.canvas, size).copy(), shrunk(ground.free, size)
-    strokes, action, prepared = np.empty((0, STROKE_SIZE), np.float32), 0, [PreparedBrushes(brush)]
+    wanted, canvas, free = resized(asked.target, size), resized(ground.canvas, size).copy(), shrunk(ground.free, size)
+    strokes, action, prepared = np.empty((0, STROKE_SIZE), np.float32), 0, [PreparedBrushes(asked.brush)]
     while len(strokes) < count and (not len(strokes) or seconds is None or time.monotonic() - started < seconds):
         division = 1 if action < actions else tiles
         seen = division * side, division * side
         parts = (cut(resized(picture, seen), division, division) for picture in (canvas, wanted))
         now, goal = (learning_to_paint.unit(part) for part in parts)
         numbers = agent.act(now, goal, torch.full((division**2,), action % actions))
-        new = placed(agent.pen.strokes(numbers).transpose(0, 1).numpy(), division, division)[: count - len(strokes)]
-        for _ in lay(canvas, new, prepared, ground.seed, ground.painted + len(strokes), free):
-            pass
+        new = untiled(agent.pen.strokes(numbers).transpose(0, 1).numpy(), division, division)[: count - len(strokes)]
+        lay(canvas, new, prepared, ground.seed, ground.painted + len(strokes), free)
         strokes, action = np.concatenate([strokes, new]), action + 1
-        progress(len(strokes) / count, len(strokes), mean_squared_error(canvas, wanted), canvas)
+        asked.progress(len(strokes) / count, len(strokes), mean_squared_error(canvas, wanted), canvas)
     return strokes
 
 
-def placed(strokes: np.ndarray, rows: int, columns: int) -> np.ndarray:
+def untiled(strokes: np.ndarray, rows: int, columns: int) -> np.ndarray:
     """Strokes (T, rows · columns, 14) of tiles, row by row, on the whole canvas: (T · rows · columns, 14), every tile's
     first one before every tile's second."""
-    row, column = np.divmod(np.arange(rows * columns), columns)
-    moved = strokes.copy()
-    moved[..., POINTS][..., 0::2] = (moved[..., POINTS][..., 0::2] + column[:, None]) / columns
-    moved[..., POINTS][..., 1::2] = (moved[..., POINTS][..., 1::2] + row[:, None]) / rows
-    moved[..., THICKNESS] /= min(rows, columns)
-    return moved.reshape(-1, STROKE_SIZE)
+    boxes = [(column, row, column + 1, row + 1) for row, column in np.ndindex(rows, columns)]  # a pixel is a tile
+    parts = [placed(strokes[:, i], box, (rows, columns), (1, 1)) for i, box in enumerate(boxes)]
+    return np.stack(parts, 1).reshape(-1, STROKE_SIZE)
 
 
 def cut(picture: np.ndarray, rows: int, columns: int) -> Tensor:

@@ -11,27 +11,19 @@ import pytest
 from PIL import Image
 
 from garl import cli
-from garl.brush.spec import Brush, load_brush
+from garl.brush.spec import load_brush
+from garl.commission import Commission
 from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.errors import GarlError
 from garl.evaluate.features import load_features
 from garl.evaluate.painters import Trial, _lines, compare, draw_curves, draw_sheet, read_pictures, table
 from garl.painters import Artist
-from garl.progress import PaintProgress
 from garl.types import Ground
 
 
-def one_colour(
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress,
-    seconds: float | None,
-) -> np.ndarray:
+def one_colour(asked: Commission) -> np.ndarray:
     """As many thick strokes as it may paint, or one if it is in a hurry, all across the top."""
-    strokes = np.ones((1 if seconds else count, 14), np.float32)
+    strokes = np.ones((1 if asked.seconds else asked.count, 14), np.float32)
     strokes[:, :6], strokes[:, 9], strokes[:, 13] = (0.0, 0.1, 0.5, 0.1, 1.0, 0.1), 0.2, 0.0
     return strokes
 
@@ -40,9 +32,8 @@ def one_colour(
 def target() -> np.ndarray:
     """What two strokes of `one_colour` paint, in red."""
     canvas, brush = np.full((1, 3, 40, 40), 255, np.uint8), PreparedBrushes(load_brush("hard_round"))
-    strokes = one_colour(
-        canvas[0], Ground.blank(canvas[0, :, 0, 0], (40, 40)), 2, load_brush("hard_round"), 0, lambda *_: None, None
-    )
+    white = Ground.blank(canvas[0, :, 0, 0], (40, 40))
+    strokes = one_colour(Commission(canvas[0], white, 2, load_brush("hard_round")))
     strokes[:, 7:9] = 0.0
     for i in range(2):
         render_strokes(canvas, strokes[i : i + 1], np.array([0]), i, brush)

@@ -5,71 +5,38 @@ Who does not see the target, be it policy or score, paints a quarter of the dots
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
-from garl.advantage import gae
-from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.likeness import Likeness
 from garl.adversary.memory import FakeMemory, fakes_of
-from garl.adversary.update import Adversary, AdversaryConfig
-from garl.engine.paint import PaintConfig
-from garl.env.canvas import PaintEnv
-from garl.learners import ppo
-from garl.policy.actor_critic import ActorCritic
-from garl.policy.features import PolicyConfig
-from garl.reward import adjust, temporal
-from garl.rollout import collect
+from garl.adversary.update import Adversary
 
-HEIGHT, WIDTH, BATCH, CYCLES = 12, 16, 64, 60
 PLACES = torch.tensor([0 * 3 + 2, 2 * 3 + 1, 1 * 3 + 0, 2 * 3 + 2])
 """Cells of 3 × 3."""
 
 
 @pytest.mark.parametrize("learned", [False, True], ids=["likeness", "discriminator"])
-def test_each_dot_is_painted_in_its_place(learned: bool) -> None:
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(1)
-    paint = PaintConfig(
-        height=HEIGHT,
-        width=WIDTH,
-        channels=1,
-        background=(0,),
-        brush="point",
-        color_channels=0,
-        thickness=False,
-        opacity=False,
-        grid=3,
-    )
-    env = PaintEnv(BATCH, paint, 1)
-    env.reset(seed=5)
-    pictures = torch.from_numpy(env.step(PLACES.repeat(BATCH // 4)[:, None].numpy())[0].copy())[:4]
-    config = PolicyConfig(
-        channels=8, blocks=1, features=32, location_channels=8, location_blocks=0, noise=2, embed_noise="none"
-    )
-    policy = ActorCritic(env.action_spec, (1, HEIGHT, WIDTH), config, 1, target=True)
-    learner = ppo.PPOConfig(optimizer="adam", learning_rate=3e-3, epochs=4, entropy_coefficient=0.02)
-    optimizer = ppo.make_optimizer(policy, learner)
-    network = DiscriminatorConfig(channels=4, spectral_norm=False)
-    settings = AdversaryConfig(loss="minimax_logit", optimizer="adam", learning_rate=2e-3, r1=0.1, network=network)
-    adversary: Adversary | Likeness = Likeness(torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.uint8), 2.0)
+def test_each_dot_is_painted_in_its_place(learned: bool, dots: Callable[..., Any]) -> None:
+    task = dots(PLACES, target=True)
+    pictures, generator, batch = task.pictures[:4], task.generator, len(task.pictures)
+    adversary: Adversary | Likeness = Likeness(torch.zeros_like(pictures[:1]), 2.0)
     if learned:
-        adversary = Adversary((1, HEIGHT, WIDTH), settings, pairs=True)
-    memory = FakeMemory(4 * BATCH)
-    noise = torch.zeros(BATCH, 2)
-    for cycle in range(CYCLES):
-        optimizer.param_groups[0]["lr"] = learner.learning_rate * (1 - cycle / CYCLES)
-        asked = pictures[torch.randint(4, (BATCH,), generator=generator)]
-        rollout = collect(env, policy, noise, generator, condition=asked)
-        score = adversary.score(rollout.canvases.flatten(0, 1), asked).view(2, BATCH)
-        advantage, target = gae(temporal(adjust(score, score[-1])), rollout.value, 0.99, 0.95)
-        ppo.update(policy, optimizer, rollout, advantage, target, learner, generator)
+        adversary = Adversary(pictures.shape[1:], task.adversary, pairs=True)
+    memory = FakeMemory(4 * batch)
+    for cycle in range(task.cycles):
+        asked = pictures[torch.randint(4, (batch,), generator=generator)]
+        rollout = task.paint(asked)
+        task.learn(rollout, adversary.score(rollout.canvases.flatten(0, 1), asked), cycle)
         if isinstance(adversary, Adversary):
             fakes = fakes_of(rollout, "none", generator, asked)
             memory.add(fakes.images, generator, fakes.step, fakes.condition)
             for _ in range(4):
                 fake = memory.sample(32, generator)
                 adversary.update(fake.condition, fake.images, generator, fake.condition)
-    shown = torch.arange(BATCH) % 4
-    painted = collect(env, policy, noise, generator, condition=pictures[shown]).action[0, :, 0]
+    shown = torch.arange(batch) % 4
+    painted = task.paint(pictures[shown]).action[0, :, 0]
     assert (painted == PLACES[shown]).float().mean() > 0.75

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from garl import cli
+from garl.commission import Commission
 from garl.errors import GarlError
 from garl.evaluate.pixels import mean_squared_error
 from garl.export.strokefile import StrokeFile
@@ -211,8 +212,8 @@ def test_tiles_are_painted_where_they_lie(runs: dict[str, Path]) -> None:
     _, x = np.indices((56, 84))
     target = np.stack([x * 3, x * 3, x * 3]).astype(np.uint8)
     black, brush = Ground.blank(np.zeros(3, np.uint8), target.shape[1:]), agent.brushes[0]
-    first = in_tiles(agent, target, black, 4, brush, seed=4)  # two strokes on each of 1 × 2 tiles
-    both = in_tiles(agent, target, black, 4 + 12, brush, seed=4)
+    first = in_tiles(agent, Commission(target, black, 4, brush, seed=4))  # two strokes on each of 1 × 2 tiles
+    both = in_tiles(agent, Commission(target, black, 4 + 12, brush, seed=4))
     assert (len(first), len(both)) == (4, 16)
     assert np.array_equal(both[:4], first)
     for rows, columns, strokes in ((1, 2, both[:4]), (2, 3, both[4:])):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from garl.brush.spec import load_brush
+from garl.commission import Commission
 from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.evaluate.pixels import mean_squared_error
 from garl.systems.greedy import GreedyConfig, greedy
@@ -33,7 +34,7 @@ def picture(height: int = 20, width: int = 28) -> np.ndarray:
 
 def test_no_other_colour_is_better() -> None:
     """The closed form against a walk about it, on a canvas that already holds a stroke."""
-    strokes = greedy(picture(), blank(1), 2, load_brush("soft_round"), 1, config=QUICK)
+    strokes = greedy(Commission(picture(), blank(1), 2, load_brush("soft_round"), 1), QUICK)
     found = mean_squared_error(replayed(strokes, "soft_round", (20, 28), 1), picture())
     for channel in (6, 7, 8):
         for step in (-0.04, 0.04):
@@ -44,7 +45,9 @@ def test_no_other_colour_is_better() -> None:
 
 def test_the_error_it_tells_is_that_of_its_strokes_in_the_engine() -> None:
     told: list[tuple[float, int, float]] = []
-    strokes = greedy(picture(), blank(3), 5, load_brush("splatter"), 3, lambda *news: told.append(news), config=QUICK)
+    strokes = greedy(
+        Commission(picture(), blank(3), 5, load_brush("splatter"), 3, lambda *news: told.append(news)), QUICK
+    )
     errors = [mean_squared_error(replayed(strokes[:n], "splatter", (20, 28), 3), picture()) for n in range(6)]
     assert [news[1] for news in told] == [1, 2, 3, 4, 5]
     np.testing.assert_allclose([news[2] for news in told], errors[1:], rtol=1e-6)
@@ -53,19 +56,19 @@ def test_the_error_it_tells_is_that_of_its_strokes_in_the_engine() -> None:
 
 def test_strokes_keep_to_the_brush_and_to_the_seed() -> None:
     brush = load_brush("marker")
-    strokes = greedy(picture(), blank(5), 4, brush, 5, config=QUICK)
+    strokes = greedy(Commission(picture(), blank(5), 4, brush, 5), QUICK)
     control = brush.spec.control
     assert ((strokes >= 0) & (strokes <= 1)).all()
     assert (strokes[:, 9] >= np.float32(control.min_thickness)).all()
     assert (strokes[:, 9] <= np.float32(control.max_thickness)).all()
     assert (strokes[:, 10] >= np.float32(control.min_opacity)).all()
     assert (strokes[:, 10] <= np.float32(control.max_opacity)).all()
-    assert np.array_equal(strokes, greedy(picture(), blank(5), 4, brush, 5, config=QUICK))
-    assert not np.array_equal(strokes, greedy(picture(), blank(6), 4, brush, 6, config=QUICK))
+    assert np.array_equal(strokes, greedy(Commission(picture(), blank(5), 4, brush, 5), QUICK))
+    assert not np.array_equal(strokes, greedy(Commission(picture(), blank(6), 4, brush, 6), QUICK))
 
 
 def test_the_time_is_kept() -> None:
-    assert len(greedy(picture(), blank(0), 1000, load_brush("line"), 0, seconds=1e-9, config=QUICK)) == 1
+    assert len(greedy(Commission(picture(), blank(0), 1000, load_brush("line"), 0, seconds=1e-9), QUICK)) == 1
 
 
 def test_locked_pixels_stay_and_do_not_count() -> None:
@@ -78,7 +81,7 @@ def test_locked_pixels_stay_and_do_not_count() -> None:
     def note(share: float, count: int, error: float, canvas: np.ndarray) -> None:
         told.append((error, canvas.copy()))
 
-    strokes = greedy(target, ground, 4, brush, 1, note, config=QUICK)
+    strokes = greedy(Commission(target, ground, 4, brush, 1, note), QUICK)
     canvas = begun[None].copy()
     for i, (error, shown) in enumerate(told):
         render_strokes(canvas, strokes[i : i + 1], np.array([7]), 3 + i, PreparedBrushes(brush))

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from garl.adversary.discriminator import DiscriminatorConfig
-from garl.adversary.update import AdversaryConfig
+from garl.adversary.update import Adversary, AdversaryConfig
 from garl.engine.neural import NetworkConfig, Pen, Twin, pen_of
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
-from garl.learners.ddpg import DDPGConfig
+from garl.learners.ddpg import DDPG, DDPGConfig
 from garl.learners.replay import ReplayConfig
 from garl.policy.resnet import ResNetConfig
 from garl.runs import load_checkpoint
@@ -115,6 +115,22 @@ def test_every_option_goes_on_from_where_it_stopped_bit_for_bit(tmp_path: Path, 
     assert whole.keys() == part.keys()
     assert all(torch.equal(whole[name], part[name]) for name in whole)
     assert records(tmp_path / "part")[1]["l2/train"] == records(tmp_path / "whole")[1]["l2/train"]
+
+
+def test_the_adversary_learns_at_every_update_though_the_actor_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    for kind, name in ((DDPG, "update_critics"), (DDPG, "update_actor"), (Adversary, "update")):
+        original = getattr(kind, name)
+
+        def counted(*given: Any, name: str = name, original: Any = original) -> Any:
+            steps.append(name)
+            return original(*given)
+
+        monkeypatch.setattr(kind, name, counted)
+    train(changed(**{"ddpg.actor_delay": 2, "updates": 4}), tmp_path / "run")
+    assert steps == 2 * ["update_critics", "update", "update_critics", "update_actor", "update"]
 
 
 def test_another_seed_is_another_run(run: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from garl import cli
 from garl.brush.spec import load_brush
+from garl.commission import Commission
 from garl.engine.neural_strokes import NeuralStrokes, gap
 from garl.engine.paint import untinted
 from garl.errors import GarlError
@@ -134,9 +135,8 @@ def test_content_is_what_the_features_see(run: Path, target: np.ndarray) -> None
     def note(share: float, strokes: int, error: float, canvas: np.ndarray) -> None:
         told.append(error)
 
-    strokes = paint(
-        target, white, 8, renderer.brush, 2, note, renderer=renderer, loss="content", features=features, config=QUICK
-    )
+    asked = Commission(target, white, 8, renderer.brush, 2, note)
+    strokes = paint(asked, renderer, "content", features, QUICK)
     canvas = renderer.paint(torch.from_numpy(strokes), torch.ones(3, 24, 36))[None]
     distance = features.distance(features(canvas), features(picture)).item()
     assert distance == pytest.approx(told[-1], rel=0.05)  # told before the last step
@@ -145,7 +145,7 @@ def test_content_is_what_the_features_see(run: Path, target: np.ndarray) -> None
 
 def test_another_brush_is_refused(run: Path, target: np.ndarray) -> None:
     with pytest.raises(GarlError, match="has learned the brush 'point'"):
-        paint(target, Ground(target, target[0] > 9), 2, load_brush("ink"), 0, renderer=load_strokes(run))
+        paint(Commission(target, Ground(target, target[0] > 9), 2, load_brush("ink")), load_strokes(run))
 
 
 def test_it_goes_on_from_a_canvas_where_that_is_free(run: Path, target: np.ndarray) -> None:
@@ -153,9 +153,8 @@ def test_it_goes_on_from_a_canvas_where_that_is_free(run: Path, target: np.ndarr
     renderer, free = load_strokes(run), np.zeros((24, 36), np.bool_)
     free[:, :18] = True
     ground = Ground(255 - target, free)
-    strokes = paint(
-        np.where(free, target, ground.canvas), ground, 12, renderer.brush, 1, renderer=renderer, config=QUICK
-    )
+    asked = Commission(np.where(free, target, ground.canvas), ground, 12, renderer.brush, 1)
+    strokes = paint(asked, renderer, config=QUICK)
     assert (strokes[:, 0] < 0.6).all()
 
 

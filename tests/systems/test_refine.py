@@ -10,6 +10,7 @@ import torch
 
 from garl.brush.geometry import fully_pressed
 from garl.brush.spec import load_brush
+from garl.commission import Commission
 from garl.engine.paint import PreparedBrushes
 from garl.evaluate.pixels import mean_squared_error
 from garl.paint_picture import lay as lay_strokes
@@ -37,15 +38,14 @@ def blank(seed: int = 0, size: tuple[int, int] = (30, 44)) -> Ground:
 
 def painted(strokes: np.ndarray, brush: str, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     canvas = blank(seed, shape).canvas
-    for _ in lay_strokes(canvas, strokes, [PreparedBrushes(load_brush(brush))], seed):
-        pass
+    lay_strokes(canvas, strokes, [PreparedBrushes(load_brush(brush))], seed)
     return canvas
 
 
 def test_it_beats_greedy_search_at_equal_strokes() -> None:
     brush = load_brush("hard_round")
-    searched = greedy(picture(), blank(0), 40, brush, 0, config=GreedyConfig(proposals=200, patience=50))
-    refined = refine(picture(), blank(0), 40, brush, 0, config=FAIR)
+    searched = greedy(Commission(picture(), blank(0), 40, brush, 0), GreedyConfig(proposals=200, patience=50))
+    refined = refine(Commission(picture(), blank(0), 40, brush, 0), FAIR)
     errors = [mean_squared_error(painted(s, "hard_round", (30, 44)), picture()) for s in (searched, refined)]
     assert errors[1] < 0.7 * errors[0]
 
@@ -53,7 +53,7 @@ def test_it_beats_greedy_search_at_equal_strokes() -> None:
 @pytest.mark.parametrize("name", ["line", "point", "triangle", "oil"])
 def test_every_kind_of_brush_paints_within_its_ranges(name: str) -> None:
     brush = load_brush(name)
-    strokes = refine(picture(), blank(2), 12, brush, 2, config=QUICK)
+    strokes = refine(Commission(picture(), blank(2), 12, brush, 2), QUICK)
     control = brush.spec.control
     assert strokes.shape == (12, 14)
     assert ((strokes >= 0) & (strokes <= 1)).all()
@@ -70,16 +70,15 @@ def test_every_kind_of_brush_paints_within_its_ranges(name: str) -> None:
 
 def test_the_seed_decides() -> None:
     brush = load_brush("hard_round")
-    first, again, other = (refine(picture(), blank(seed), 9, brush, seed, config=QUICK) for seed in (4, 4, 5))
+    first, again, other = (refine(Commission(picture(), blank(seed), 9, brush, seed), QUICK) for seed in (4, 4, 5))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_one_stroke_and_no_time_are_enough() -> None:
     told: list[float] = []
-    strokes = refine(
-        picture(1, 50), blank(0, (1, 50)), 1, load_brush("hard_round"), 0, lambda share, *_: told.append(share), 1e-3
-    )
+    brush, thin = load_brush("hard_round"), picture(1, 50)
+    strokes = refine(Commission(thin, blank(0, (1, 50)), 1, brush, 0, lambda share, *_: told.append(share), 1e-3))
     assert strokes.shape == (1, 14)
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.0)
@@ -155,13 +154,12 @@ def test_it_paints_what_is_free_of_a_canvas_that_is_begun() -> None:
     free[:, :14] = True
     ground = Ground(begun, free)
     target = np.where(free, picture(), begun)
-    strokes = recolor(refine(target, ground, 20, brush, 1, config=FAIR), target, ground, brush)
+    strokes = recolor(refine(Commission(target, ground, 20, brush, 1), FAIR), target, ground, brush)
     canvas = begun.copy()
-    for _ in lay_strokes(canvas, strokes, [PreparedBrushes(brush)], 0, 0, free):
-        pass
+    lay_strokes(canvas, strokes, [PreparedBrushes(brush)], 0, 0, free)
     assert np.array_equal(canvas[:, ~free], begun[:, ~free])
     assert mean_squared_error(canvas, target) < 0.1 * mean_squared_error(begun, target)
-    everywhere = refine(picture(), replace(ground, free=np.ones_like(free)), 20, brush, 1, config=FAIR)
+    everywhere = refine(Commission(picture(), replace(ground, free=np.ones_like(free)), 20, brush, 1), FAIR)
     assert (strokes[:, [0, 4]].mean(1) < 0.4).mean() > 0.95 > 0.6 > (everywhere[:, [0, 4]].mean(1) < 0.4).mean()
 
 
@@ -174,8 +172,7 @@ def test_masks_know_what_is_locked_and_the_numbers_of_strokes() -> None:
     canvas = np.zeros((3, 30, 44), np.float32)
     lay(strokes[4:, 6:9], boxes, cover, canvas)
     wanted = np.zeros((3, 30, 44), np.uint8)
-    for _ in lay_strokes(wanted, strokes[4:], [PreparedBrushes(brush)], 6, 4, free):
-        pass
+    lay_strokes(wanted, strokes[4:], [PreparedBrushes(brush)], 6, 4, free)
     assert np.abs(255 * canvas - wanted).mean() < 1
     assert (canvas[:, ~free] == 0).all()
     assert canvas[:, free].mean() > 0.05

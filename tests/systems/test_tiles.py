@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from garl.brush.geometry import POINTS, THICKNESS
+from garl.commission import Commission
 from garl.engine.neural import pen_of
 from garl.paint_picture import paint_picture
 from garl.systems.learning_to_paint import Agent, Config
-from garl.systems.tiles import cut, placed, whole_then_tiles
+from garl.systems.tiles import cut, untiled, whole_then_tiles
 from garl.types import Ground
 
 
@@ -30,7 +31,7 @@ def test_strokes_lie_in_their_tiles() -> None:
     strokes[..., POINTS] = (0.0, 0.5, 1.0, 0.25, 0.5, 0.5)
     strokes[..., THICKNESS] = 0.3
     strokes[1, :, 6] = 1.0  # red: every tile's second
-    moved = placed(strokes, 2, 3)
+    moved = untiled(strokes, 2, 3)
     assert moved.shape == (12, 14)
     assert moved[:, 6].tolist() == [0.0] * 6 + [1.0] * 6
     np.testing.assert_allclose(moved[5, POINTS], [2 / 3, 1.5 / 2, 1, 1.25 / 2, 2.5 / 3, 1.5 / 2], rtol=1e-6)
@@ -73,7 +74,7 @@ def test_no_more_strokes_than_asked_for() -> None:
         for tiles in (1, 2):
             ground = Ground.blank(np.array([255, 255, 255], np.uint8), (20, 30))
             target = np.full((3, 20, 30), 90, np.uint8)
-            painted = whole_then_tiles(agent, tiles, target, ground, count, agent.pen.brush, 0)
+            painted = whole_then_tiles(agent, tiles, Commission(target, ground, count, agent.pen.brush))
             assert painted.shape == (count, 14)
 
 

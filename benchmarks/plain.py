@@ -1,0 +1,20 @@
+"""garl on PyTorch as it comes: the C library's own handling of memory, torch's transposed convolutions.
+
+python benchmarks/plain.py train digits --minutes 1
+"""
+
+from torch import nn
+
+import garl.policy.heads
+import garl.systems.garl
+from garl.cli import main
+
+
+def use_plain() -> None:
+    garl.systems.garl.keep_freed_memory = lambda: None
+    garl.policy.heads.Upsample = lambda channels, out: nn.ConvTranspose2d(channels, out, 4, 2, 1)  # type: ignore
+
+
+if __name__ == "__main__":
+    use_plain()
+    main()
