@@ -31,6 +31,7 @@ from garl.adversary.likeness import Likeness
 from garl.adversary.losses import step_weight
 from garl.adversary.memory import FakeMemory, Fakes, canvases_of, fakes_of
 from garl.adversary.update import Adversary, AdversaryConfig
+from garl.agents import find_agent
 from garl.boards import load_wandb
 from garl.brush.spec import Brush
 from garl.curriculum import CurriculumConfig, Targets, grown
@@ -276,6 +277,8 @@ PRESETS = {
 
 RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
+PRECISIONS = torch.float32, torch.bfloat16
+"""Of an agent's weights in a file: where they are used as bfloat16, they may be kept as such."""
 MEAN_OF = 512
 """Paintings in the running mean picture (thesis §7.2)."""
 ROLL_BACKS = 5
@@ -617,7 +620,8 @@ def load_config(folder: Path) -> Config:
         config = Config(**settings)
     except GarlError as error:
         raise GarlError(f"{folder / 'config.json'} does not suit this version of garl: {error}") from error
-    if absent := sorted(_names(config.model_dump()) - _names(settings)):
+    absent = sorted(_names(config.model_dump()) - _names(settings))
+    if absent and find_agent(folder) == folder:  # what ships is tested with every version
         tell(f"{folder / 'config.json'} does not say {', '.join(absent)}: taken as the defaults")
     return config
 
@@ -676,8 +680,8 @@ def load_agents(folder: Path, device: str = "auto", number: int | None = None) -
     agents = []
     for i in range(count) if number is None else (number,):
         weights = under(name := f"{prefix(i)}average.module.", tensors).values()
-        if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights):
-            raise GarlError(f"the weights in {folder} are not all finite float32: train again")
+        if not all(weight.dtype in PRECISIONS and weight.isfinite().all() for weight in weights):
+            raise GarlError(f"the weights in {folder} are not all finite float32 or bfloat16: train again")
         with SizeLimit(sum(weight.numel() for weight in weights), folder):
             policy = make_policy(config, make_env(config, 1, brushes), len(classes))
         restore_module(policy, name, tensors, folder)
