@@ -85,7 +85,7 @@ def ship(run: Path, name: str, /, folder: Path = SHIPPED) -> None:
         made = Path(temporary) / name
         made.mkdir()
         (made / "config.json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
-        for weights in (rounded(needed), needed):
+        for weights in storable(needed, config):
             save_checkpoint(made, weights, {key: meta[key] for key in KEPT & meta.keys()})
             again, its_figures = system.look(made, data)
             if np.array_equal(again, shown) and its_figures == figures:
@@ -109,12 +109,13 @@ KEPT = {"cycle", "brushes", "brush", "classes"}
 """What of a checkpoint's meta data painting needs."""
 
 
-def rounded(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with matrices and kernels in bfloat16, half as large: enough for layers that compute in it."""
-    return {
-        name: tensor.bfloat16() if tensor.ndim > 1 and "average.module." in name else tensor
-        for name, tensor in tensors.items()
-    }
+def storable(tensors: dict[str, Tensor], config: Settings) -> list[dict[str, Tensor]]:
+    """How the tensors may be stored, the smallest first: a policy that computes in bfloat16 rounds its matrices and
+    kernels to that anyway."""
+    if not isinstance(config, garl.Config) or config.learning.precision != "bfloat16":
+        return [tensors]
+    inexact = {name for name, tensor in tensors.items() if tensor.ndim > 1 and "average.module." in name}
+    return [{name: tensors[name].bfloat16() if name in inexact else tensors[name] for name in tensors}, tensors]
 
 
 def whence(data: str) -> tuple[str, str, str]:
