@@ -57,7 +57,7 @@ class System(NamedTuple):
     presets: dict[str, Settings]
     parts: str  # what the names of the tensors begin with that painting needs: a regular expression
     look: Callable[[Path, str], tuple[np.ndarray, dict[str, Any]]]  # run, its pictures → sheet (H, W, 3) uint8, figures
-    describe: Callable[[str, Any], dict[str, Any]]  # name, configuration → what it paints, as what painter; an example
+    describe: Callable[[str, Any, list[str]], dict[str, Any]]  # name, configuration, classes → what it paints, and how
 
 
 def ship(run: Path, name: str, /, folder: Path = SHIPPED) -> None:
@@ -79,7 +79,8 @@ def ship(run: Path, name: str, /, folder: Path = SHIPPED) -> None:
     needed = {name: tensor for name, tensor in tensors.items() if re.match(system.parts, name)}
     about = parse_json(read_plain(run / "config.json", MAX_CONFIG_BYTES))
     about["config"] = ({} if kind == "garl" else {"system": kind}) | public.model_dump(mode="json")
-    about["card"] = system.describe(name, public) | {"data": known, "source": source, "licence": licence}
+    card = system.describe(name, public, meta.get("classes", []))
+    about["card"] = card | {"data": known, "source": source, "licence": licence}
     shown, figures = system.look(run, data)
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / name
@@ -100,7 +101,7 @@ def ship(run: Path, name: str, /, folder: Path = SHIPPED) -> None:
             shutil.copytree(
                 made, folder / name, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("previous*")
             )
-    each, card = sizes(folder), about["card"]
+    each = sizes(folder)
     print(f"{folder / name}: {each[name]:,} bytes; all agents: {sum(each.values()):,}")
     print(f"for docs/agents.md: | `{name}` | {card['paints']} | {known}, {licence} | `{card['example']}` |")
 
@@ -123,12 +124,11 @@ def whence(data: str) -> tuple[str, str, str]:
     or is not known."""
     if re.search("face|celeb", data, re.IGNORECASE):
         raise GarlError(f"{data} looks like pictures of faces, which are not to be passed on: train on others")
-    known = {str(row["name"]): (str(row["source"]), str(row["licence"])) for row in describe()}
-    known["twemoji"] = TWEMOJI
-    for name in sorted(known, key=len, reverse=True):
-        if Path(data).name.lower().startswith(name):
-            return name, *known[name]
-    raise GarlError(f"the licence of {data} is not known: name a set of `garl data`, or add it in {__file__}")
+    known = {str(row["name"]): (str(row["source"]), str(row["licence"])) for row in describe()} | {"twemoji": TWEMOJI}
+    name = re.split(r"-?\d|\.", Path(data).name.lower())[0]  # without a size and an ending, as of twemoji-64.zip
+    if name not in known:
+        raise GarlError(f"the licence of {data} is not known: name a set of `garl data`, or add it in {__file__}")
+    return name, *known[name]
 
 
 def command(config: Settings, presets: dict[str, Settings]) -> str:
@@ -236,14 +236,14 @@ def look_at_paintings(run: Path, data: str) -> tuple[np.ndarray, dict[str, Any]]
     return sheet(shown), measure_population(agents, PAINTINGS)
 
 
-def describe_agent(name: str, config: garl.Config) -> dict[str, Any]:
+def describe_agent(name: str, config: garl.Config, classes: list[str]) -> dict[str, Any]:
     canvas = f"{config.paint.height}×{config.paint.width} in {config.strokes} strokes"
     if config.condition == "picture":
         example = f"garl paint photo.jpg --painter garl --agent {name} --out painting.png"
         return {"paints": f"what it is shown, {canvas}", "painter": "garl", "example": example}
     which, example = "", f"garl sample {name} --n 64 --out sheet.png"
-    if config.condition == "label":
-        which, example = ", of the class that is asked for", f"garl sample {name} --class 3 --out sheet.png"
+    if classes:
+        which, example = ", of the class that is asked for", f"garl sample {name} --class {classes[-1]} --out sheet.png"
     elif config.label is not None:
         which = f", of class {config.label}"
     return {"paints": f"pictures like those of {config.data}{which}, {canvas}", "painter": None, "example": example}
@@ -266,7 +266,7 @@ def look_at_copies(run: Path, data: str) -> tuple[np.ndarray, dict[str, Any]]:
     return sheet(torch.stack([target, canvases[-1]], 1)[:: 2 * COPIES // SHOWN].flatten(0, 1).numpy()), figures
 
 
-def describe_copyist(name: str, config: learning_to_paint.Config) -> dict[str, Any]:
+def describe_copyist(name: str, config: learning_to_paint.Config, classes: list[str]) -> dict[str, Any]:
     example = f"garl paint photo.jpg --painter learning-to-paint --agent {name} --out painting.png"
     canvas = f"{config.side}×{config.side} in {config.actions * config.strokes} strokes, and larger pictures in tiles"
     return {"paints": f"what it is shown, {canvas}", "painter": "learning-to-paint", "example": example}

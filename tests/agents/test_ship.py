@@ -107,8 +107,9 @@ def test_the_licence_must_be_known() -> None:
     assert whence("/somewhere/mnist") == ("mnist", MNIST.source, "CC BY-SA 3.0")
     assert whence("fashion-mnist")[::2] == ("fashion-mnist", "MIT")
     assert whence("../shared/data/emoji/twemoji-64.zip")[::2] == ("twemoji", "CC BY 4.0")
-    with pytest.raises(GarlError, match="licence of mnist/mine is not known"):
-        whence("mnist/mine")
+    for other in ("mnist/mine", "mnist-and-mine.zip"):
+        with pytest.raises(GarlError, match=f"licence of {other} is not known"):
+            whence(other)
 
 
 @pytest.mark.parametrize("name", ["Digits", "../digits", "", "a b", "ship.py"])
