@@ -26,9 +26,10 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
   bench [WHAT]      measure strokes a second on this machine: engine, train or all
   experiment NAME   put a claim of the thesis to the test, and write its page; LIST lists them
   brushes           list the brushes, or draw them all
+  agents            list the agents that ship: their names stand for runs, as in `garl sample digits`
   data              list the data sets; `garl data download NAME` fetches one
 
-`garl COMMAND --help` tells the rest. First run: garl train digits --minutes 5
+`garl COMMAND --help` tells the rest. First run: garl sample digits --out digits.png; garl train digits --minutes 5
 """
 
 
@@ -200,7 +201,7 @@ def sample(arguments: list[str]) -> None:
         """Let a trained agent paint, or several in turn.
 
         Args:
-            run: The run folder of `garl train`.
+            run: The run folder of `garl train`, or the name of an agent that ships (see `garl agents`).
             out: File to write: .png grid, .npz arrays, .mp4 or .gif time-lapse, .svg, .json strokes, .gcode or .hpgl.
             n: Paintings.
             seed: Same seed, same paintings.
@@ -272,8 +273,8 @@ def paint(arguments: list[str]) -> None:
                 that redraws what it is shown; neural moves all strokes by gradient through a network; learning-to-paint
                 is an agent, too.
             agent: Run folder of a painter that is trained: for garl of `garl train conditional` or the like, for the
-                others of `garl train neural-painter` and `garl train learning-to-paint`. The brush is its own, garl's
-                background, too.
+                others of `garl train neural-painter` and `garl train learning-to-paint`; by default the agent that
+                ships for it, if one does. The brush is its own, garl's background, too.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             palette: Paint in so many colours, found in the photo, or in those of a file: a text with a #rrggbb or a
                 name in each line, or a GIMP palette.
@@ -429,7 +430,8 @@ def finish(arguments: list[str]) -> None:
             unfinished: A picture of any kind, or a stroke file (.json), whose strokes are kept; of several the first.
             out: File to write: .png, .svg, .mp4 or .gif time-lapse, .json strokes, .gcode or .hpgl for a plotter.
             target: The photo, of the shape of the canvas.
-            like: The run folder of `garl train`; its agent, of several the first, sees the canvas resized to its own.
+            like: The run folder of `garl train`, or the name of an agent that ships; its agent, of several the first,
+                sees the canvas resized to its own.
             mask: A picture that is white where paint may be and black where the canvas is locked; in a file with
                 transparency, opaque is free and clear is locked. No locked pixel changes, whatever crosses it.
             strokes: How many strokes at most: 1000 towards a photo; of an agent's last ones, by default all.
@@ -511,7 +513,7 @@ def evaluate(arguments: list[str]) -> None:
         in turn; then `frechet_by_agent` is the distance of each, `worst_to_best` the largest over the smallest.
 
         Args:
-            run: The run folder of `garl train`.
+            run: The run folder of `garl train`, or the name of an agent that ships (see `garl agents`).
             data: Pictures to compare with; by default those that the agent learned from.
             label: Class to compare with; by default the one that the agent learned.
             split: Part of the data: test or train.
@@ -556,7 +558,8 @@ def evaluate_painters(arguments: list[str]) -> None:
         Args:
             pictures: Picture files, and sets of pictures, of which held-out ones are taken; by default the photos that
                 ship with scikit-image.
-            painters: Painters of `garl paint`; with the run folder of those that are trained, as neural=RUN.
+            painters: Painters of `garl paint`; with the run folder of those that are trained, as neural=RUN, unless an
+                agent ships for them.
             strokes: Numbers of strokes, each with all the time that the painter wants.
             seconds: Times, each with as many strokes as the largest of those.
             brush: A brush of the library or the path of a brush file, for painters that are not trained.
@@ -699,6 +702,19 @@ def brushes(arguments: list[str]) -> None:
     _parse(command, "brushes", arguments)
 
 
+def agents(arguments: list[str]) -> None:
+    def command() -> None:
+        """List the agents that ship with garl. Where a command takes a run folder, it takes their names, too."""
+        from garl.agents import cards, sizes
+
+        size = sizes()
+        for card in cards():
+            print(f"{card.name}: {card.paints} ({size[card.name] / 1e6:.1f} MB)")
+            print(f"    learned from {card.data}, {card.licence}; try: {card.example}")
+
+    _parse(command, "agents", arguments)
+
+
 def data(arguments: list[str]) -> None:
     if arguments and arguments[0] == "download":
 
@@ -744,5 +760,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "bench": bench,
     "experiment": experiment,
     "brushes": brushes,
+    "agents": agents,
     "data": data,
 }

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from garl.agents import agent_for
 from garl.brush.spec import Brush, load_brush
 from garl.commission import Painter
 from garl.errors import GarlError
@@ -53,10 +54,13 @@ def choose_painter(
     paper: Paper = (255, 255, 255),
     config: TrainedConfig = TrainedConfig(),  # noqa: B008, it is frozen
 ) -> Artist:
-    """The painter called `name`: one of `PAINTERS`, with hard_round unless there is a brush, or one of `TRAINED`, from
-    the run folder `agent`, with its own. Raises GarlError if these do not belong together."""
+    """The painter called `name`: one of `PAINTERS`, with hard_round unless there is a brush, or one of `TRAINED`, with
+    its own, from the run folder `agent` or the agent that ships for it. Raises GarlError if these do not belong
+    together."""
     if name not in (*PAINTERS, *TRAINED):
         raise GarlError(f"'{name}' is not a painter: use one of {', '.join((*PAINTERS, *TRAINED))}")
+    if name in TRAINED and agent is None:
+        agent = agent_for(name)
     if (name in TRAINED) != (agent is not None):
         trained = ", ".join(TRAINED)
         raise GarlError(f"a painter that is trained ({trained}) and the run of its agent go together: give both")

@@ -32,6 +32,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from garl.agents import find_agent
 from garl.atomic import remove_leftovers, replacing, sync_folder, writing
 from garl.boards import Board, Histogram, TensorBoard, WeightsAndBiases
 from garl.errors import GarlError
@@ -213,12 +214,14 @@ def checksum(tensors: dict[str, Tensor], meta: str) -> str:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The tensors and the meta data of the newest checkpoint in `folder` that is whole; names damaged ones on stderr.
+    `folder` may be the name of an agent that ships.
 
     No pickle, and nothing is allocated that the file does not hold. Raises GarlError if there is none, or if another
     version of garl wrote it.
     """
+    folder = find_agent(folder)
     if not os.path.isdir(folder):  # unlike pathlib's, these never raise
-        raise GarlError(f"there is no run folder {folder}: `garl train` makes one")
+        raise GarlError(f"there is no run folder {folder}: `garl train` makes one, `garl agents` lists those that ship")
     damaged: list[Path] = []
     for path in (folder / name for name in CHECKPOINTS if os.path.isfile(folder / name)):
         try:
@@ -270,7 +273,11 @@ def save_divergence(
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The resolved configuration that the run in `folder` started with. Raises GarlError."""
+    """The resolved configuration that the run in `folder`, or the agent that ships by that name, started with.
+
+    Raises GarlError.
+    """
+    folder = find_agent(folder)
     try:
         return {**parse_json(read_plain(folder / "config.json", MAX_CONFIG_BYTES))["config"]}
     except OSError as error:

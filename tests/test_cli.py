@@ -488,5 +488,5 @@ def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
     assert run("--version").out.startswith("garl 0.")
     code, out, err = run("sample", "nowhere", "--out", "a.png")
     assert (code, out) == (2, "")
-    assert err == "garl: there is no run folder nowhere: `garl train` makes one\n"
+    assert err == "garl: there is no run folder nowhere: `garl train` makes one, `garl agents` lists those that ship\n"
     assert list(tmp_path.iterdir()) == []

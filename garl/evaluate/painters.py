@@ -25,7 +25,7 @@ from garl.export.curves import Panel, draw_panels, load_figure
 from garl.export.picture import captioned, grid, save_png
 from garl.machine import use_threads
 from garl.paint_picture import Painting, paint_picture, read_picture
-from garl.painters import Artist, choose_painter
+from garl.painters import TRAINED, Artist, choose_painter
 
 PHOTOS = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
 """Of those that ship with scikit-image, photos in the public domain."""
@@ -75,7 +75,7 @@ def choose_artists(words: Sequence[str], brush: Brush | None) -> dict[str, Artis
     artists = {}
     for word in words:
         name, _, run = word.partition("=")
-        artists[word] = choose_painter(name, Path(run) if run else None, None if run else brush)
+        artists[word] = choose_painter(name, Path(run) if run else None, None if name in TRAINED else brush)
     return artists
 
 

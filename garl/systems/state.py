@@ -163,10 +163,10 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 
 def rebuild(make: Callable[[], Network], prefix: str, tensors: dict[str, Tensor], folder: Path) -> Network:
     """What `make` makes, with the weights whose names start with `prefix`. Raises GarlError if they do not fit, or are
-    not all finite."""
-    weights = under(prefix, tensors).values()
-    if not all(weight.dtype in (torch.float32, torch.int64) and weight.isfinite().all() for weight in weights):
-        raise GarlError(f"the weights in {folder} are not all finite float32: train again")
+    not all finite. An agent that ships may have been rounded to bfloat16, in which it paints."""
+    weights, kinds = under(prefix, tensors).values(), (torch.float32, torch.bfloat16, torch.int64)
+    if not all(weight.dtype in kinds and weight.isfinite().all() for weight in weights):
+        raise GarlError(f"the weights in {folder} are not all finite float32 or bfloat16: train again")
     with SizeLimit(sum(weight.numel() for weight in weights), folder):
         network = make()
     restore_module(network, prefix, tensors, folder)

@@ -245,7 +245,6 @@ def test_the_command_line_paints_a_photo_with_an_agent(
     assert (strokes.height, strokes.width, strokes.background) == (40, 60, (0, 0, 0))
     assert strokes.brushes[0]["name"] == "hard_round"
     assert (strokes.strokes[..., 6:9] == 1).all(), "the agent's own colour"
-    assert "go together" in garl(f"paint {photo} --out {out} --painter garl")
     assert "go together" in garl(f"paint {photo} --out {out} --agent {tiny_run}")
     assert "--condition picture" in garl(f"paint {photo} --out {out} --painter garl --agent {tiny_run}")
     assert "set --strokes to as many" in garl(
