@@ -664,7 +664,7 @@ def experiment(arguments: list[str]) -> None:
                 print(f"{claim.name:<20} {source:<8} {len(claim.arms)} arms  {claim.says}")
             return
         from garl.engine.paint import CORES
-        from garl.experiments.page import write_page
+        from garl.experiments.page import write_index, write_page
         from garl.experiments.run import configurations, train_runs
 
         found = {claim.name: claim for claim in CLAIMS}.get(name)
@@ -676,6 +676,7 @@ def experiment(arguments: list[str]) -> None:
         if not page_only:
             train_runs(arms, runs, jobs or CORES)
         print(f"{write_page(found, arms, runs, out)}: {out / found.name}.md")
+        write_index(out)
 
     _parse(command, "experiment", arguments)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,6 +67,27 @@ Median and range over the seeds. Below, paintings of the median run of each arm,
 """
     (out / f"{claim.name}.md").write_text(text, "utf-8")
     return verdict
+
+
+def write_index(out: Path) -> None:
+    """Write OUT/README.md: every page there, with its claim and its verdict."""
+    rows = []
+    for page in sorted(out.glob("*.md")):
+        head = re.match(r"# (.+): (.+)\n\nClaim \((?:thesis )?(.+?)\): ([^\n]+(?:\n[^\n]+)*)", page.read_text("utf-8"))
+        if head:
+            name, verdict, source, says = head.groups()
+            rows.append(f"| [{name}]({page.name}) | {source} | {' '.join(says.split())} | {verdict} |")
+    text = f"""# Claims, put to the test
+
+Each page has its command, the curves, paintings of every arm, and the tests that its verdict is made of: *confirmed* if
+all that is expected of the arms is, *undecided* if something is open at this size, *not confirmed* if something is
+contradicted.
+
+| claim | thesis | says | verdict |
+|---|---|---|---|
+{chr(10).join(rows)}
+"""
+    (out / "README.md").write_text(text, "utf-8")
 
 
 def draw_curves(curves: Curves, path: Path) -> None:

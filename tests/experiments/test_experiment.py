@@ -53,6 +53,8 @@ def test_from_the_command_to_the_page(
     for picture in ("tiny-curves.svg", "tiny-paintings.png"):
         assert picture in page
         assert (tmp_path / "pages" / picture).stat().st_size > 1000
+    verdict = page.partition("\n")[0].removeprefix("# tiny: ")
+    assert f"| [tiny](tiny.md) | §0 | {TINY.says} | {verdict} |" in (tmp_path / "pages" / "README.md").read_text()
 
     # What is complete is not run again; the page can be had from the logs alone.
     (tmp_path / "pages" / "tiny.md").unlink()
