@@ -210,8 +210,8 @@ DIGITS = Config(
     adversary=AdversaryConfig(
         optimizer="adam",
         learning_rate=1e-3,
-        batch_size=128,
-        updates=3,
+        batch_size=64,
+        updates=6,
         memory=4096,
         memory_priority="mixed",
         network=DiscriminatorConfig(channels=8, spectral_norm=False),
@@ -244,6 +244,7 @@ CONDITIONAL = DIGITS.changed(
         "policy.value_steps": True,
         "advantage.gamma": 0.9,
         "advantage.lam": 0.5,
+        "adversary.batch_size": 128,
         "adversary.updates": 6,
         "adversary.memory": 2048,
         "adversary.memory_priority": "recent",
