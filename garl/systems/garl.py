@@ -156,6 +156,8 @@ class Config(Settings):
         if self.condition != "picture" and (fixed or self.adversary.mask):
             name = f"reward.source {self.reward.source}" if fixed else "adversary.mask"
             raise GarlError(f"{name} needs pairs of canvas and target: set condition to picture")
+        if self.condition != "picture" and self.learning.hindsight:
+            raise GarlError(f"{self.learner}.hindsight needs a target to take its place: set condition to picture")
         if not fixed and (self.reward.perceptual or self.curriculum != CurriculumConfig()):
             name = "reward.perceptual" if self.reward.perceptual else "curriculum"
             raise GarlError(f"{name} needs a score that stays the same: set reward.source to l2 or l_half")
