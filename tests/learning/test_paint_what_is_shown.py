@@ -73,3 +73,40 @@ def test_each_dot_is_painted_in_its_place(learned: bool) -> None:
     shown = torch.arange(BATCH) % 4
     painted = collect(env, policy, noise, generator, condition=pictures[shown]).action[0, :, 0]
     assert (painted == PLACES[shown]).float().mean() > 0.75
+
+
+def test_who_is_never_rewarded_learns_in_hindsight() -> None:
+    """Every stroke is as good as any other, and no picture is ever asked for that it does not show: what an agent
+    paints by chance tells it how such a picture is painted."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    paint = PaintConfig(
+        height=HEIGHT,
+        width=WIDTH,
+        channels=1,
+        background=(0,),
+        brush="point",
+        color_channels=0,
+        thickness=False,
+        opacity=False,
+        grid=3,
+    )
+    env = PaintEnv(BATCH, paint, 1)
+    env.reset(seed=5)
+    config = PolicyConfig(channels=8, blocks=0, features=32, location_channels=8, location_blocks=0, location_maps=True)
+    policy = ActorCritic(env.action_spec, (1, HEIGHT, WIDTH), config, 1, target=True)
+    learner = ppo.PPOConfig(optimizer="adam", learning_rate=3e-3, epochs=4, hindsight=1.0)
+    optimizer = ppo.make_optimizer(policy, learner)
+    asked, noise, nothing = (
+        torch.zeros(BATCH, 1, HEIGHT, WIDTH, dtype=torch.uint8),
+        torch.zeros(BATCH, 10),
+        torch.zeros(1, BATCH),
+    )
+    for _ in range(12):
+        rollout = collect(env, policy, noise, generator, condition=asked)
+        ppo.update(policy, optimizer, rollout, nothing, nothing, learner, generator)
+    places = torch.arange(BATCH) % 9
+    env.begin()
+    shown = env.paint(places[:, None])
+    painted = collect(env, policy, noise, generator, condition=shown).action[0, :, 0]
+    assert (painted == places).float().mean() > 0.75
