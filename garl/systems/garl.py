@@ -237,18 +237,14 @@ CONDITIONAL = DIGITS.changed(
     {
         "condition": "picture",
         "strokes": 5,
-        "envs": 256,
         "average": 0.95,
+        "paint.brush": "felt_pen",
         "policy.embed_noise": "none",
         "policy.embed_steps": True,
         "policy.value_steps": True,
-        "advantage.gamma": 0.9,
-        "advantage.lam": 0.5,
-        "adversary.updates": 6,
-        "adversary.memory": 2048,
-        "adversary.memory_priority": "recent",
-        "ppo.batch_size": 256,
-        "ppo.entropy_coefficient": 0.004,
+        "policy.location_maps": True,
+        "advantage.gamma": 0.5,
+        "ppo.hindsight": 1.0,
     }
 )
 """Digits that the agent is shown, redrawn in five strokes, judged beside what it was shown."""
@@ -256,8 +252,8 @@ CONDITIONAL = DIGITS.changed(
 PAINTBOT = CONDITIONAL.changed(
     {
         "policy.head": "gaussian",
+        "policy.location_maps": False,
         "ppo.learning_rate": 2e-4,
-        "ppo.entropy_coefficient": 0.01,
         "reward.source": "l_half",
         "reward.perceptual": 1.0,
         "reward.system": "temporal",
