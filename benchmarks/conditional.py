@@ -4,9 +4,9 @@ without its curriculum. Every arm and seed paints the same number of pictures; t
     python benchmarks/conditional.py --data ../shared/data/mnist --episodes 150000 --seeds 0 1 2
     python benchmarks/conditional.py --data ../shared/data/emoji/twemoji-64.zip --pictures --episodes 150000
 
-The runs lie in --runs, each named after its settings, and go on where they were cut off; those that are complete are only
-measured. Prints a table and, with --sheet, draws the first targets of the test split over what the first seed of each arm
-paints of them. While settings are chosen, --split train measures on training pictures.
+The runs lie in --runs, each named after its settings, and go on where they were cut off; those that are complete are
+only measured. Prints a table and, with --sheet, draws the first targets of the split over what the first seed of each
+arm paints of them. While settings are chosen, --split train measures on training pictures.
 """
 
 from __future__ import annotations

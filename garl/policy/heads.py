@@ -110,16 +110,18 @@ class AutoregressiveHead(nn.Module):
         maps: (N, c, H, W), which the location heads see if `location_maps` is set."""
         chosen: list[Tensor] = []
         places: list[Tensor] = []
-        shrunk = {grid: F.adaptive_avg_pool2d(maps, grid) for grid in self.grids}
+        shrunk = {} if maps is None else {grid: F.adaptive_avg_pool2d(maps, grid) for grid in self.grids}
         log_prob = entropy = torch.zeros(len(features), device=features.device)
         for i, decoder in enumerate(self.decoders):
-            located = isinstance(decoder, LocationDecoder)
-            logits = decoder(features, shrunk.get(decoder.grid), places) if located else decoder(features)
+            if isinstance(decoder, LocationDecoder):
+                logits = decoder(features, shrunk.get(decoder.grid), places)
+            else:
+                logits = decoder(features)
             log_p = F.log_softmax(logits.float(), -1)  # (N, n)
             p = log_p.exp()
             index = torch.multinomial(p, 1, generator=generator)[:, 0] if action is None else action[:, i]
             chosen.append(index)
-            if located:
+            if isinstance(decoder, LocationDecoder):
                 places.append(centre(index, decoder.grid))
             log_prob = log_prob + log_p.gather(1, index[:, None])[:, 0]
             entropy = entropy - (p * log_p).sum(-1)

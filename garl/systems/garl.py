@@ -253,6 +253,7 @@ PAINTBOT = CONDITIONAL.changed(
     {
         "policy.head": "gaussian",
         "policy.location_maps": False,
+        "ppo.hindsight": 0.0,
         "ppo.learning_rate": 2e-4,
         "reward.source": "l_half",
         "reward.perceptual": 1.0,
