@@ -4,8 +4,9 @@ without its curriculum. Every arm and seed paints the same number of pictures; t
     python benchmarks/conditional.py --data ../shared/data/mnist --episodes 150000 --seeds 0 1 2
     python benchmarks/conditional.py --data ../shared/data/emoji/twemoji-64.zip --pictures --episodes 150000
 
-The runs lie in --runs and go on where they were cut off; those that are complete are only measured. Prints a table and,
-with --sheet, draws the first targets of the test split over what the first seed of each arm paints of them.
+The runs lie in --runs, each named after its settings, and go on where they were cut off; those that are complete are
+only measured. Prints a table and, with --sheet, draws the first targets of the split over what the first seed of each
+arm paints of them. While settings are chosen, --split train measures on training pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from garl.evaluate.pixels import mean_squared_error
-from garl.experiments.run import complete, train_quietly
+from garl.experiments.run import complete, run_folder, train_quietly
 from garl.export.picture import grid, save_png
 from garl.sample import held_out, paint
 from garl.systems.garl import CONDITIONAL, PAINTBOT, Agent, Config, load_agent, make_adversary
@@ -28,6 +29,8 @@ ARMS: dict[str, tuple[Config, dict[str, Any]]] = {
     "adversary, half masked": (CONDITIONAL, {"adversary.mask": 0.5}),
     "adversary, masked": (CONDITIONAL, {"adversary.mask": 1.0}),
     "L2": (CONDITIONAL, {"reward.source": "l2"}),
+    "L2, no maps": (CONDITIONAL, {"reward.source": "l2", "policy.location_maps": False}),
+    "L2, no hindsight": (CONDITIONAL, {"reward.source": "l2", "ppo.hindsight": 0.0}),
     "PaintBot": (PAINTBOT, {}),
     "PaintBot, no curriculum": (PAINTBOT, {"curriculum": {}}),
     "PaintBot, uniform targets": (PAINTBOT, {"curriculum.targets": "uniform"}),
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=150_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--split", choices=("train", "test"), default="test")
     parser.add_argument("--runs", type=Path, default=Path("runs/conditional"))
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
@@ -64,16 +68,16 @@ def main() -> None:
     for arm in given.arms:
         preset, changes = ARMS[arm]
         for seed in given.seeds:
-            out = given.runs / f"{arm.replace(', ', '-').replace(' ', '-')}-{seed}"
             config = preset.changed((PICTURES if given.pictures else {}) | changes | shared | {"seed": seed})
-            if not complete(out, given.episodes):
+            out = run_folder(given.runs, config)
+            if not complete(out, config):
                 train_quietly(config, out)
             agent = load_agent(out, "cpu")
-            targets = held_out(agent, MEASURED)
+            targets = held_out(agent, MEASURED, split=given.split)
             assert targets is not None
             paintings = paint(agent, MEASURED, targets=targets)
             error = mean_squared_error(paintings.final, targets)
-            blank = mean_squared_error(paintings.filmed[0, :1], targets)
+            blank = mean_squared_error(np.broadcast_to(paintings.filmed[0, :1], targets.shape), targets)
             left = objective(agent, paintings.final, targets)
             print(f"| {arm} | {seed} | {error:.4f} | {blank:.4f} | {error / blank:.2f} | {left:.3f} |", flush=True)
             if seed == given.seeds[0]:

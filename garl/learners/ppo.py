@@ -117,6 +117,15 @@ def improve(
     length = 1 if states is None else min(config.bptt, len(rollout.action))
     sequences = subsequences(len(rollout.action), len(rollout.action[0]), length)  # (L, T / L · B)
     entropy_weight = weights.entropy
+
+    def decide(part: Tensor, **instead: Tensor) -> Decision:
+        """The policy's opinion of subsequences (L, n), each field of the observation as it was or as given instead."""
+        index = part.flatten()
+        seen = Observation(*(field[index] for field in observation))._replace(**instead)
+        state = None if states is None else states[part[0]]
+        with torch.autocast(action.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            return policy(seen, action[index], state=state)
+
     sums: dict[str, Tensor] = {}
     minibatches = 0
     for _ in range(epochs):
@@ -127,16 +136,19 @@ def improve(
             index = part.flatten()
             if len(index) < 2:
                 continue  # one transition has no spread to normalise by
-            with torch.autocast(action.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                seen = Observation(*(field[index] for field in observation))
-                state = None if states is None else states[part[0]]
-                decision: Decision = policy(seen, action[index], state=state)
+            decision = decide(part)
             a = advantage[index]
             a = (a - a.mean()) / (a.std() + 1e-8)
             actor_loss, figures = policy_loss(decision.log_prob, old_log_prob[index], a)
             value_loss = (decision.value - target[index]).square().mean()
             entropy = decision.entropy.mean()
             loss = actor_loss + config.value_coefficient * value_loss - entropy_weight * entropy
+            if config.hindsight:
+                half = part[:, ::2]  # all of it would cost as much again
+                became = rollout.final[half.flatten() % len(rollout.final)]
+                hindsight = decide(half, condition=became).log_prob.mean()
+                loss = loss - config.hindsight * weights.share * hindsight
+                figures["hindsight"] = hindsight
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)

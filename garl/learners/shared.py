@@ -29,6 +29,9 @@ class LearnerConfig(Settings):
     """Weight of the entropy bonus at the start of the run (eq. 6.1)."""
     entropy_target: float = Field(0.0, ge=0.0, lt=1.0)
     """Let that weight adapt until the entropy is this share of the greatest possible one; 0: it does not adapt."""
+    hindsight: float = Field(0.0, ge=0.0)
+    """Weight of the strokes' log-probability as if each painting had been asked for what it became: an agent that is
+    shown targets learns by imitation, too, what strokes look like (Ghosh et al. 2021). It falls with the entropy's."""
     max_grad_norm: float = Field(0.5, gt=0.0)
     """Gradients are scaled down to this L2 norm."""
     bptt: int = Field(16, ge=1)

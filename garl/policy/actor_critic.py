@@ -115,7 +115,8 @@ class ActorCritic(nn.Module):
 
         A recurrent policy takes its memory `state` (M, …) from before the first of N / M steps, time-major.
         """
-        features = self.extractor(observation)  # (N, F)
+        maps = self.extractor.maps(observation)  # (N, c, H, W)
+        features = self.extractor.features(maps)  # (N, F)
         if self.memory is not None:
             assert state is not None, "a recurrent policy needs its state: `ActorCritic.state` at first"
             features, state = self.memory(features, state)
@@ -123,5 +124,7 @@ class ActorCritic(nn.Module):
             value_features = self.value_extractor(observation)
         else:
             value_features = F.relu(features + self.value_conditions(observation))
-        action, log_prob, entropy = self.head(F.relu(features + self.head_conditions(observation)), action, generator)
+        told = F.relu(features + self.head_conditions(observation))
+        where = (maps,) if self.config.location_maps else ()  # other heads know of no maps
+        action, log_prob, entropy = self.head(told, action, generator, *where)
         return Decision(action, log_prob, entropy, self.critic(value_features)[:, 0].float(), state)

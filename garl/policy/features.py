@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from garl.errors import GarlError
 from garl.settings import Settings
 from garl.types import ActionSpec, Dimension, Location, Observation, coordinates
 
@@ -34,6 +35,9 @@ class PolicyConfig(Settings):
     """Feature maps of a location head."""
     location_blocks: int = Field(8, ge=0)
     """Residual blocks of a location head."""
+    location_maps: bool = False
+    """Whether the location heads of an autoregressive policy also see the extractor's first feature maps and how far
+    each cell is from the places chosen before, so that what is where need not pass through the feature vector."""
     frames: int = Field(1, ge=1)
     """Canvases stacked into one observation, the newest first."""
     noise: int = Field(10, ge=1)
@@ -50,6 +54,12 @@ class PolicyConfig(Settings):
     """Whether the critic is told how many strokes have been painted."""
     value_separate: bool = False
     """Whether the critic has a feature extractor of its own."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.location_maps and self.head != "autoregressive":
+            raise GarlError(f"location_maps are for location heads, which head {self.head} has none of: leave it out")
+        return self
 
     @property
     def continuous(self) -> bool:
@@ -218,6 +228,10 @@ class FeatureExtractor(nn.Module):
         self.out = nn.Linear(c * height * width, config.features)
 
     def forward(self, observation: Observation) -> Tensor:
+        return self.features(self.maps(observation))
+
+    def maps(self, observation: Observation) -> Tensor:
+        """What is where: the first feature maps (N, c, H, W)."""
         canvas = observation.canvas
         if self.target:
             canvas = torch.cat([canvas, observation.condition], 1)
@@ -229,5 +243,9 @@ class FeatureExtractor(nn.Module):
             # In place, as these are the largest activations by far; in rows, as what is added pixel by pixel is slow.
             row = condition[:, :, None, None].expand(-1, -1, 1, x.shape[3])
             x.add_(row.contiguous(memory_format=torch.channels_last))
-        x = self.blocks(self.down(F.relu_(x)))  # (N, c, H/8, W/8)
+        return F.relu_(x)
+
+    def features(self, maps: Tensor) -> Tensor:
+        """The first feature maps to one vector each, (N, features)."""
+        x = self.blocks(self.down(maps))  # (N, c, H/8, W/8)
         return F.relu(self.out(x.flatten(1)))

@@ -8,6 +8,7 @@ decoder runs; sampling and evaluating still take the same path here, so that the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,26 @@ from garl.policy.upsample import Upsample
 from garl.types import ActionSpec, Location
 
 
-class LocationDecoder(nn.Module):
-    """Features (N, F) → logits (N, grid²) of one categorical over the cells; x and y are never split."""
+def centre(index: Tensor, grid: int) -> Tensor:
+    """Where the cells `index` (N,) of a grid lie, (x, y) in 0..1, (N, 2)."""
+    return (torch.stack([index % grid, index // grid], 1) + 0.5) / grid
 
-    def __init__(self, grid: int, config: PolicyConfig) -> None:
+
+def offsets(place: Tensor, grid: int) -> Tensor:
+    """How far each cell of a grid lies to the right of `place` (N, 2) and below it, (N, 2, grid, grid)."""
+    along = (torch.arange(grid, device=place.device) + 0.5) / grid
+    right, below = along - place[:, :1], along - place[:, 1:]  # (N, grid)
+    return torch.stack([right[:, None].expand(-1, grid, -1), below[:, :, None].expand(-1, -1, grid)], 1)
+
+
+class LocationDecoder(nn.Module):
+    """Features (N, F) → logits (N, grid²) of one categorical over the cells; x and y are never split.
+
+    With `location_maps` the extractor's maps, shrunk to the grid, and the offsets from the `places` that were chosen
+    before join what the features say of each cell and of its neighbours.
+    """
+
+    def __init__(self, grid: int, config: PolicyConfig, places: int = 0) -> None:
         super().__init__()
         # As many doublings as bring the start to at most 8 cells a side: 32 → 8, 16 → 4.
         doublings = max(1, math.ceil(math.log2(grid / 8))) if grid > 16 else (2 if grid >= 8 else 1)
@@ -34,11 +51,22 @@ class LocationDecoder(nn.Module):
             up += [Upsample(c, c), nn.ReLU(inplace=True)]
         up += [Upsample(c, c // 2), nn.ReLU(inplace=True), nn.Conv2d(c // 2, 1, 1)]
         self.up = nn.Sequential(*up)
+        joined = c // 2 + config.channels + 2 * places
+        self.join = nn.Conv2d(joined, c // 2, 3, padding=1) if config.location_maps else None
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, maps: Tensor | None = None, places: Sequence[Tensor] = ()) -> Tensor:
+        """maps: (N, c, grid, grid); places: each (N, 2), as `centre` gives them."""
+        *up, last = self.up
         x = F.relu(self.project(features)).view(-1, self.start, self.start, self.channels).permute(0, 3, 1, 2)
-        x = self.up(self.blocks(x))  # (N, 1, ≥ grid, ≥ grid)
-        return x[:, 0, : self.grid, : self.grid].flatten(1)
+        x = self.blocks(x)
+        for layer in up:
+            x = layer(x)
+        x = x[:, :, : self.grid, : self.grid]  # (N, c / 2, grid, grid)
+        if self.join is not None:
+            assert maps is not None, "a head with location_maps needs the extractor's maps"
+            seen = [maps, *(offsets(place, self.grid) for place in places)]
+            x = F.relu(self.join(torch.cat([x, *(each.to(x.dtype) for each in seen)], 1)))
+        return last(x).flatten(1)
 
 
 class FeatureEmbedder(nn.Module):
@@ -60,24 +88,41 @@ class AutoregressiveHead(nn.Module):
     def __init__(self, spec: ActionSpec, config: PolicyConfig) -> None:
         super().__init__()
         self.decoders = nn.ModuleList(
-            LocationDecoder(d.grid, config) if isinstance(d, Location) else nn.Linear(config.features, d.n)
-            for d in spec
+            LocationDecoder(d.grid, config, sum(isinstance(before, Location) for before in spec[:i]))
+            if isinstance(d, Location)
+            else nn.Linear(config.features, d.n)
+            for i, d in enumerate(spec)
         )
+        self.grids = sorted({d.grid for d in spec if isinstance(d, Location)} if config.location_maps else ())
         self.encoders = nn.ModuleList(SampleEncoder(d) for d in spec[:-1])
         self.embedders = nn.ModuleList(FeatureEmbedder(config.features) for _ in spec[:-1])
 
     def forward(
-        self, features: Tensor, action: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        features: Tensor,
+        action: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        maps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample an action, or evaluate the one given. The entropy is the sum over the heads, each given the
-        dimensions before it. Log-probabilities are float32 whatever the network's precision."""
+        dimensions before it. Log-probabilities are float32 whatever the network's precision.
+
+        maps: (N, c, H, W), which the location heads see if `location_maps` is set."""
         chosen: list[Tensor] = []
+        places: list[Tensor] = []
+        shrunk = {} if maps is None else {grid: F.adaptive_avg_pool2d(maps, grid) for grid in self.grids}
         log_prob = entropy = torch.zeros(len(features), device=features.device)
         for i, decoder in enumerate(self.decoders):
-            log_p = F.log_softmax(decoder(features).float(), -1)  # (N, n)
+            if isinstance(decoder, LocationDecoder):
+                logits = decoder(features, shrunk.get(decoder.grid), places)
+            else:
+                logits = decoder(features)
+            log_p = F.log_softmax(logits.float(), -1)  # (N, n)
             p = log_p.exp()
             index = torch.multinomial(p, 1, generator=generator)[:, 0] if action is None else action[:, i]
             chosen.append(index)
+            if isinstance(decoder, LocationDecoder):
+                places.append(centre(index, decoder.grid))
             log_prob = log_prob + log_p.gather(1, index[:, None])[:, 0]
             entropy = entropy - (p * log_p).sum(-1)
             if i < len(self.encoders):

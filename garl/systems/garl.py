@@ -157,6 +157,8 @@ class Config(Settings):
         if self.condition != "picture" and (fixed or self.adversary.mask):
             name = f"reward.source {self.reward.source}" if fixed else "adversary.mask"
             raise GarlError(f"{name} needs pairs of canvas and target: set condition to picture")
+        if self.condition != "picture" and self.learning.hindsight:
+            raise GarlError(f"{self.learner}.hindsight needs a target to take its place: set condition to picture")
         if not fixed and (self.reward.perceptual or self.curriculum != CurriculumConfig()):
             name = "reward.perceptual" if self.reward.perceptual else "curriculum"
             raise GarlError(f"{name} needs a score that stays the same: set reward.source to l2 or l_half")
@@ -237,19 +239,14 @@ CONDITIONAL = DIGITS.changed(
     {
         "condition": "picture",
         "strokes": 5,
-        "envs": 256,
         "average": 0.95,
+        "paint.brush": "felt_pen",
         "policy.embed_noise": "none",
         "policy.embed_steps": True,
         "policy.value_steps": True,
-        "advantage.gamma": 0.9,
-        "advantage.lam": 0.5,
-        "adversary.batch_size": 128,
-        "adversary.updates": 6,
-        "adversary.memory": 2048,
-        "adversary.memory_priority": "recent",
-        "ppo.learning_rate": 8e-4,
-        "ppo.entropy_coefficient": 0.004,
+        "policy.location_maps": True,
+        "advantage.gamma": 0.5,
+        "ppo.hindsight": 1.0,
     }
 )
 """Digits that the agent is shown, redrawn in five strokes, judged beside what it was shown."""
@@ -257,8 +254,9 @@ CONDITIONAL = DIGITS.changed(
 PAINTBOT = CONDITIONAL.changed(
     {
         "policy.head": "gaussian",
+        "policy.location_maps": False,
+        "ppo.hindsight": 0.0,
         "ppo.learning_rate": 2e-4,
-        "ppo.entropy_coefficient": 0.01,
         "reward.source": "l_half",
         "reward.perceptual": 1.0,
         "reward.system": "temporal",

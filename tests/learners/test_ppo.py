@@ -318,3 +318,46 @@ def test_an_update_lets_the_weights_follow() -> None:
     share = metrics["ppo/entropy"].item() / weights.greatest
     assert weights.entropy.item() == pytest.approx(0.01 * math.exp(0.1 - share), rel=1e-5)
     assert weights.kl.item() == 2.0
+
+
+@pytest.mark.parametrize("recurrent", [0, 4])
+def test_hindsight_is_the_log_probability_of_the_strokes_had_their_painting_been_asked_for(recurrent: int) -> None:
+    """Where no stroke is better than another, it is all that the policy learns by."""
+    env = PaintEnv(BATCH, PaintConfig(height=HEIGHT, width=WIDTH, brush="hard_round", grid=5, bins=4), STEPS)
+    env.reset(seed=0)
+    torch.manual_seed(1)
+    settings = POLICY.model_copy(update={"recurrent": recurrent})
+    policy = ActorCritic(env.action_spec, (3, HEIGHT, WIDTH), settings, STEPS, target=True)
+    for decoder in policy.head.decoders:
+        nn.init.orthogonal_((decoder.up[-1] if hasattr(decoder, "up") else decoder).weight)
+    generator = torch.Generator().manual_seed(2)
+    asked = torch.randint(0, 256, (BATCH, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
+    rollout = collect(env, policy, torch.randn(BATCH, NOISE, generator=generator), generator, condition=asked)
+
+    def log_probs() -> Tensor:
+        """Of every stroke (T, B), one at a time, each shown what its painting became."""
+        state, rows = policy.state(BATCH, asked.device), []
+        for t in range(STEPS):
+            seen = Observation(*(field[t] for field in rollout.observation))._replace(condition=rollout.final)
+            decision = policy(seen, rollout.action[t], state=state)
+            state = decision.state
+            rows.append(decision.log_prob.detach())
+        return torch.stack(rows)
+
+    columns = torch.randperm(BATCH if recurrent else N, generator=torch.Generator().manual_seed(4))[::2]
+    chosen = log_probs()[:, columns] if recurrent else log_probs().flatten()[columns]
+    config = PPOConfig(
+        epochs=1,
+        batch_size=N,
+        bptt=STEPS,
+        value_coefficient=0.0,
+        entropy_coefficient=0.0,
+        hindsight=0.5,
+        optimizer="adam",
+        learning_rate=1e-3,
+    )
+    nothing = torch.zeros(STEPS, BATCH)
+    before = log_probs().mean()
+    metrics = learn(policy, make_optimizer(policy, config), rollout, nothing, nothing, config)
+    assert metrics["ppo/hindsight"].item() == pytest.approx(chosen.mean().item(), abs=1e-4)
+    assert log_probs().mean() > before + 0.05

@@ -36,25 +36,31 @@ class Dots(NamedTuple):
 
 
 @pytest.fixture
-def dots() -> Callable[..., Dots]:
+def env() -> PaintEnv:
+    """64 black canvases of 12×16, on which an action is the place of a dot, of 3 × 3."""
+    paint = PaintConfig(
+        height=12,
+        width=16,
+        channels=1,
+        background=(0,),
+        brush="point",
+        color_channels=0,
+        thickness=False,
+        opacity=False,
+        grid=3,
+    )
+    env = PaintEnv(BATCH, paint, 1)
+    env.reset(seed=5)
+    return env
+
+
+@pytest.fixture
+def dots(env: PaintEnv) -> Callable[..., Dots]:
     """Makes the task from the places, and from what a policy is told of what it is asked for."""
 
     def make(places: Tensor, **told: Any) -> Dots:
         torch.manual_seed(0)
         generator = torch.Generator().manual_seed(1)
-        paint = PaintConfig(
-            height=12,
-            width=16,
-            channels=1,
-            background=(0,),
-            brush="point",
-            color_channels=0,
-            thickness=False,
-            opacity=False,
-            grid=3,
-        )
-        env = PaintEnv(BATCH, paint, 1)
-        env.reset(seed=5)
         pictures = torch.from_numpy(env.step(places.repeat(BATCH // len(places))[:, None].numpy())[0].copy())
         config = PolicyConfig(
             channels=8, blocks=1, features=32, location_channels=8, location_blocks=0, noise=2, embed_noise="none"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
-from garl.policy.heads import AutoregressiveHead, FeatureEmbedder, LocationDecoder
+from garl.policy.heads import AutoregressiveHead, FeatureEmbedder, LocationDecoder, centre, offsets
 from garl.types import Flag, Location, Observation, Scalar
 
 CONFIG = PolicyConfig(channels=4, blocks=0, features=12, location_channels=4, location_blocks=1, noise=2)
@@ -198,3 +198,61 @@ def test_a_fresh_policy_is_nearly_uniform() -> None:
     decision = policy(observation, generator=torch.Generator().manual_seed(13))
     uniform = sum(torch.tensor(float(d.n)).log() for d in SPEC)
     torch.testing.assert_close(decision.entropy, uniform.expand(8), rtol=0, atol=0.01)
+
+
+# Location heads that see the extractor's maps.
+
+MAPPED = CONFIG.model_copy(update={"location_maps": True})
+PLACES = (Location("start", 4), Scalar("grey", 2), Location("end", 3))
+
+
+def test_offsets_run_from_a_place_to_every_cell() -> None:
+    place = centre(torch.tensor([1 * 4 + 2, 3 * 4 + 0]), 4)  # row · grid + column
+    torch.testing.assert_close(place, torch.tensor([[0.625, 0.375], [0.125, 0.875]]))
+    far = offsets(place, 5)
+    assert far.shape == (2, 2, 5, 5)
+    for i, (x, y) in enumerate(place.tolist()):
+        for row, column in itertools.product(range(5), range(5)):
+            expected = [(column + 0.5) / 5 - x, (row + 0.5) / 5 - y]
+            assert far[i, :, row, column].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@torch.no_grad()
+def test_a_cell_of_the_maps_moves_the_logits_of_the_cells_around_it() -> None:
+    torch.manual_seed(0)
+    decoder = LocationDecoder(5, MAPPED, places=1)
+    maps = torch.randn(2, 4, 5, 5)
+    changed = maps.clone()
+    changed[1, 2, 3, 0] += 100.0  # row 3, column 0
+    place = [torch.rand(2, 2)]
+    before, after = (
+        decoder(torch.rand(2, 12, generator=torch.Generator().manual_seed(1)), m, place) for m in (maps, changed)
+    )
+    moved = (before != after).view(2, 5, 5)
+    assert not moved[0].any()
+    rows, columns = moved[1].nonzero(as_tuple=True)
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == {(r, c) for r in (2, 3, 4) for c in (0, 1)}
+
+
+@torch.no_grad()
+def test_all_that_is_seen_of_maps_and_places_makes_one_distribution() -> None:
+    """The chain's features say nothing here: what the end knows of the start is the offsets."""
+    torch.manual_seed(3)
+    head = AutoregressiveHead(PLACES, MAPPED)
+    for parameter in head.embedders.parameters():
+        parameter.zero_()
+    for decoder in (head.decoders[0], head.decoders[2]):
+        decoder.up[-1].weight.mul_(8.0)
+    actions = torch.tensor(list(itertools.product(*(range(d.n) for d in PLACES))))  # (288, 3)
+    maps = torch.rand(2, 1, 4, 7, 10)  # two pictures, seen as 4 × 4 and as 3 × 3 cells
+    p = [head(FEATURES.expand(288, -1), actions, maps=m.expand(288, -1, -1, -1))[1].exp().view(16, 2, 9) for m in maps]
+    for each in p:
+        assert each.sum().item() == pytest.approx(1.0, abs=1e-5)
+    start, end = (
+        [each.sum((1, 2)) for each in p],
+        [each.sum(1) / each.sum((1, 2))[:, None] for each in p],  # P(end | start)
+    )
+    assert (start[0] - start[1]).abs().max() > 1e-3
+    assert (end[0] - end[1]).abs().max() > 1e-3
+    assert (end[0] - end[0][:1]).abs().max() > 1e-3, "the end depends on the start"
+    torch.testing.assert_close(p[0].sum((0, 2)), p[1].sum((0, 2)))  # no maps for what is no place

@@ -27,7 +27,7 @@ from garl.types import Ground, Observation
 
 ADVERSARY = {"condition": "picture"}
 MASKED = ADVERSARY | {"adversary.mask": 0.7, "adversary.networks": 2, "adversary.intermediate": "mixed"}
-L2 = {"condition": "picture", "reward.source": "l2"}
+L2 = {"condition": "picture", "reward.source": "l2", "policy.location_maps": True, "ppo.hindsight": 0.3}
 PAINTBOT = {
     "condition": "picture",
     "policy.head": "gaussian",
@@ -108,19 +108,21 @@ def test_fakes_are_paired_with_the_pictures_that_they_were_to_show(tiny_config: 
     assert len(tensors["memory.condition"].flatten(1).unique(dim=0)) > 10
 
 
-@pytest.mark.parametrize("head", ["autoregressive", "gaussian"])
+@pytest.mark.parametrize(
+    "policy", [{}, {"policy.location_maps": True}, {"policy.head": "gaussian"}], ids=["plain", "maps", "gaussian"]
+)
 @torch.no_grad()
-def test_the_ratio_is_one_before_the_first_step(tiny_config: Config, head: str) -> None:
-    config = tiny_config.changed(ADVERSARY | {"policy.head": head})
+def test_the_ratio_is_one_before_the_first_step(tiny_config: Config, policy: dict[str, Any]) -> None:
+    config = tiny_config.changed(ADVERSARY | policy)
     torch.manual_seed(0)
     env, generator = make_env(config, 5), torch.Generator().manual_seed(1)
     env.reset(seed=0)
-    policy: ActorCritic = make_policy(config, env)
+    agent: ActorCritic = make_policy(config, env)
     target = torch.from_numpy(load_images(config).array[:5].copy())
-    rollout = collect(env, policy, draw_noise(config, 5, generator), generator, condition=target)
+    rollout = collect(env, agent, draw_noise(config, 5, generator), generator, condition=target)
     assert rollout.observation.condition.shape == (2, 5, 1, 28, 28)
     seen = Observation(*(field.flatten(0, 1) for field in rollout.observation))
-    decision = policy(seen, rollout.action.flatten(0, 1))
+    decision = agent(seen, rollout.action.flatten(0, 1))
     assert torch.equal(decision.log_prob, rollout.log_prob.flatten())
 
 
@@ -142,6 +144,8 @@ def test_painting_goes_on_from_a_start(tiny_config: Config) -> None:
     ("changes", "says"),
     [
         ({"reward.source": "l2"}, "reward.source l2 needs pairs of canvas and target: set condition to picture"),
+        ({"ppo.hindsight": 0.1}, "ppo.hindsight needs a target to take its place: set condition to picture"),
+        (ADVERSARY | {"policy.head": "beta", "policy.location_maps": True}, "location_maps are for location heads"),
         ({"adversary.mask": 0.5}, "adversary.mask needs pairs of canvas and target: set condition to picture"),
         ({"condition": "picture", "reward.perceptual": 1.0}, "reward.perceptual needs a score that stays the same"),
         ({"condition": "picture", "curriculum.strokes": 1}, "curriculum needs a score that stays the same"),

@@ -111,10 +111,10 @@ def documented(dimensions: list[str]) -> list[re.Pattern[str]]:
 def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
     tiny_config: Config, tiny_run: Path, stateful_run: Path, tmp_path: Path
 ) -> None:
-    for condition, folder in (("none", "population"), ("picture", "pairs")):
-        options = {"condition": condition, "adversary": {"r1": 0.1, "stay_close": 0.1}}
-        options["population"] = {"agents": 2, "rescue_every": 2}
-        train(changed(tiny_config, learner="a2c", **options), tmp_path / folder)
+    kinds = {"population": {"learner": "a2c"}, "pairs": {"condition": "picture", "ppo": {"hindsight": 0.1}}}
+    options = {"adversary": {"r1": 0.1, "stay_close": 0.1}, "population": {"agents": 2, "rescue_every": 2}}
+    for folder, kind in kinds.items():
+        train(changed(tiny_config, **options, **kind), tmp_path / folder)
     runs = (tiny_run, stateful_run, tmp_path / "population", tmp_path / "pairs")
     records = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
     written = set().union(*records)
