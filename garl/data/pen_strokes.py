@@ -1,7 +1,7 @@
 """Drawings as a pen made them: the strokes of Omniglot (Lake, Salakhutdinov and Tenenbaum 2015), in a zip or a folder.
 
-Each drawing is a text in `ALPHABET/characterNN/NUMBER_DRAWER.txt`: START, then a line "x,y,t" for each point of the pen's
-way, and BREAK where the pen is lifted. x is 0..105, rightwards; y is 0..−105, downwards; t counts milliseconds.
+Each drawing is a text in `ALPHABET/characterNN/NUMBER_DRAWER.txt`: START, then a line "x,y,t" for each point of the
+pen's way, and BREAK where the pen is lifted. x is 0..105, rightwards; y is 0..−105, downwards; t counts milliseconds.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def parse(text: str, name: str) -> Drawing:
             except ValueError:
                 x = y = math.nan
             if not (math.isfinite(x) and math.isfinite(y)):
-                raise GarlError(f'line {number} of {name} is neither "x,y,t" nor START nor BREAK: get the drawings again')
+                raise GarlError(
+                    f'line {number} of {name} is neither "x,y,t" nor START nor BREAK: get the drawings again'
+                )
             strokes[-1].append((x, -y))
     ways = tuple((np.clip(stroke, 0.0, SIDE) / SIDE).astype(np.float32) for stroke in strokes if stroke)
     if not ways:

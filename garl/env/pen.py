@@ -145,7 +145,7 @@ def draw(drawings: Sequence[Drawing], side: int, brush: Brush) -> np.ndarray:
 
 
 def _draw(drawings: Sequence[Drawing], side: int, brush: Brush) -> np.ndarray:
-    lines = [np.concatenate([_lines(_dense(way * np.float64(side)) / side) for way in each]) for each in drawings]
+    lines = [np.concatenate([_lines(_dense(way * np.float64(side), 1) / side) for way in each]) for each in drawings]
     canvas = np.zeros((len(lines), 1, FINER * side, FINER * side), np.uint8)
     prepared, thickness = PreparedBrushes(brush), brush.spec.control.max_thickness
     for i in range(max(map(len, lines))):
@@ -178,17 +178,17 @@ def demonstrate(drawing: Drawing, config: PenConfig) -> np.ndarray:
         pen, first = places[-1][-1], np.rint(way[0])
         pieces = math.ceil(np.abs(first - pen).max() / config.reach)
         travel = np.rint(np.linspace(pen, first, pieces + 1))[1:].astype(np.int64)
-        line = _followed(_dense(way), config.reach, TOLERANCE)
+        line = _followed(_dense(way, 2), config.reach, TOLERANCE)
         places += [travel, line]
         down += [np.zeros(len(travel), np.int64), np.ones(len(line), np.int64)]
     dx, dy = np.diff(np.concatenate(places), axis=0).T
     return np.append(encode(dx, dy, np.concatenate(down), config.reach), config.done)
 
 
-def _dense(way: np.ndarray) -> np.ndarray:
-    """The way (N, 2) with a point on each half pixel of it."""
+def _dense(way: np.ndarray, points: int) -> np.ndarray:
+    """The way (N, 2), in pixels, with so many points on each pixel's length of it."""
     lengths = np.concatenate([[0.0], np.linalg.norm(np.diff(way, axis=0), axis=1).cumsum()])
-    at = np.linspace(0.0, lengths[-1], 1 + math.ceil(2 * lengths[-1]))
+    at = np.linspace(0.0, lengths[-1], 1 + math.ceil(points * lengths[-1]))
     return np.stack([np.interp(at, lengths, way[:, i]) for i in range(2)], 1)
 
 

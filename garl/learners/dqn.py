@@ -41,9 +41,7 @@ class DQNConfig(Settings):
     """τ of the softmax of Q / τ that imitates, so that Q values of the size of rewards tell actions apart."""
 
 
-def q_target(
-    reward: Tensor, alive: Tensor, choosing: Tensor, judging: Tensor, discount: float
-) -> Tensor:
+def q_target(reward: Tensor, alive: Tensor, choosing: Tensor, judging: Tensor, discount: float) -> Tensor:
     """r + γ · alive · Q'(s', argmax_a Q(s', a)) (N,), with Q (N, A) `choosing` and Q' (N, A) `judging`.
 
     van Hasselt et al. 2016, eq. 4; with Q' for both, Mnih et al. 2015, eq. 1."""
@@ -80,10 +78,9 @@ class DQN:
         alive: Tensor,
         weight: Tensor,
         imitated: Tensor,
-        learn: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step. Of each transition (N,) the squared error, Huber's beyond 1, counts `weight` · `learn`, and the
-        cross-entropy to its action `imitated`. Returns the errors δ (N,) and metrics."""
+        """One step. Of each transition (N,) the squared error, Huber's beyond 1, counts `weight`, and the cross-entropy
+        to its action `imitated`. Returns the errors δ (N,) and metrics."""
         values = self.network(*seen)
         value = values.gather(1, action[:, None])[:, 0]
         with torch.no_grad():
@@ -92,9 +89,9 @@ class DQN:
             wanted = q_target(reward, alive, choosing, judging, self.config.discount)
         learning = (weight * F.smooth_l1_loss(value, wanted, reduction="none")).mean()
         entropies = F.cross_entropy(values / self.config.temperature, action, reduction="none")
-        imitation = (imitated * entropies).sum() / imitated.sum().clamp(min=1.0)
+        imitation = (imitated * entropies).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        (learn * learning + imitation * imitated.mean()).backward()
+        (learning + imitation).backward()
         self.optimizer.step()
         approach(self.target, self.network, self.config.polyak)
         metrics = {"q/loss": learning, "q/value": value.mean(), "imitation/loss": imitation}

@@ -1,10 +1,14 @@
-"""A network that sees a whole canvas and, finely, the patch about the pen: the two streams of Doodle-SDQ.
+"""A network that sees the whole canvas coarsely and the patch about the pen finely: the two streams of Doodle-SDQ.
 
-Source: Zhou et al. 2018 §3.2, with fewer maps. Four planes of the global stream: the target, the canvas, each pixel's
-distance from the pen, and what the pen lays down there (in the paper a colour; here 1 while it draws, 0 while lifted).
+Source: Zhou et al. 2018 §3.2, with fewer maps. There the whole canvas is seen where it lies, with each pixel's distance
+from the pen. Here it is moved so that the pen is in the middle, which leaves nothing of that to be learned: where to go
+does not depend on where one is. Its four planes: the target, the canvas, what of them is inside the edge, and what the
+pen lays down (in the paper a colour; here 1 while it draws, 0 while lifted).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from pydantic import Field
@@ -13,29 +17,38 @@ from torch.nn import functional as F
 
 from garl.settings import Settings
 
+GRAIN = 4
+"""Pixels per side of a cell of the coarse view."""
+
 
 class StreamsConfig(Settings):
     """Size of the network."""
 
     width: int = Field(16, ge=1)
     """Maps of the first convolution; the others have twice as many."""
-    hidden: int = Field(256, ge=1)
+    hidden: int = Field(128, ge=1)
     """Units of the layer where the streams meet."""
 
 
 def views(canvas: Tensor, target: Tensor, pen: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """What the streams see of canvases and targets (N, 1, S, S) uint8 with pens (N, 3) (column, row, down): (N, 4, S, S)
-    and (N, 2, n, n), n = 2 · reach + 1, without ink beyond the edge; 0..1."""
-    n, _, height, width = canvas.shape
-    column, row, down = (each.view(n, 1, 1, 1) for each in pen.unbind(1))
+    """What the streams see of canvases and targets (N, 1, S, S) uint8 with pens (N, 3) (column, row, down): cells of
+    GRAIN pixels (N, 4, M, M), and pixels (N, 2, n, n), n = 2 · reach + 1; the pen's own in the middle; 0..1."""
+    n = len(pen)
     ink = torch.cat([target, canvas], 1)
-    x, y = torch.arange(width) - column, torch.arange(height)[:, None] - row  # (n, 1, 1, W), (n, 1, H, 1)
-    distance = (x.square() + y.square()).sqrt() / max(height, width)
-    whole = torch.cat([ink / 255, distance, down.expand(n, 1, height, width).float()], 1)
+    cells = F.avg_pool2d(ink.float() / 255, GRAIN, ceil_mode=True)
+    inside, down = torch.ones_like(cells[:, :1]), pen[:, 2].float().view(n, 1, 1, 1)
+    far = about(torch.cat([cells, inside], 1), pen // GRAIN, cells.shape[2] - 1)
+    whole = torch.cat([far, down.expand(n, 1, *far.shape[2:])], 1)
+    return whole, about(ink, pen, reach) / 255
+
+
+def about(pictures: Tensor, pen: Tensor, reach: int) -> Tensor:
+    """The parts (N, C, 2 · reach + 1, 2 · reach + 1) of pictures (N, C, S, S) about (column, row, …); beyond, 0."""
+    column, row = (each.view(-1, 1, 1) for each in pen[:, :2].unbind(1))
     span = torch.arange(2 * reach + 1)
-    rows, columns = row.view(n, 1, 1) + span[:, None], column.view(n, 1, 1) + span
-    patch = F.pad(ink, (reach, reach, reach, reach))[torch.arange(n).view(n, 1, 1), :, rows, columns]
-    return whole, patch.permute(0, 3, 1, 2) / 255
+    number = torch.arange(len(pen)).view(-1, 1, 1)
+    padded = F.pad(pictures, (reach, reach, reach, reach))
+    return padded[number, :, row + span[:, None], column + span].permute(0, 3, 1, 2)
 
 
 class TwoStreams(nn.Module):
@@ -45,9 +58,9 @@ class TwoStreams(nn.Module):
         super().__init__()
         width, cells = config.width, 2 * reach + 1
         self.whole = nn.Sequential(
-            nn.Conv2d(4, width, 8, 4, 2),
+            nn.Conv2d(4, width, 3, 2, 1),
             nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 4, 2, 1),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
             nn.ReLU(),
             nn.Conv2d(2 * width, 2 * width, 3, 1, 1),
             nn.ReLU(),
@@ -56,7 +69,8 @@ class TwoStreams(nn.Module):
         self.patch = nn.Sequential(
             nn.Conv2d(2, 2 * width, 3), nn.ReLU(), nn.Conv2d(2 * width, 2 * width, 3), nn.ReLU(), nn.Flatten()
         )
-        features = 2 * width * ((side // 4 // 2) ** 2 + (cells - 4) ** 2)
+        coarse = math.ceil(math.ceil(side / GRAIN) / 2)  # of 2 · cells − 1, after two halvings
+        features = 2 * width * (coarse**2 + (cells - 4) ** 2)
         self.merged = nn.Sequential(
             nn.Linear(features, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 2 * cells**2)
         )

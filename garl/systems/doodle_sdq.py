@@ -13,27 +13,32 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from garl.brush.geometry import on_curve
+from garl.brush.geometry import COLOR, OPACITY, STROKE_SIZE, THICKNESS, on_curve
 from garl.brush.spec import Brush
 from garl.data.download import DATASETS
 from garl.data.images import load
 from garl.data.pen_strokes import Drawing, holds_drawings, load_drawings
+from garl.engine.paint import PreparedBrushes
 from garl.env.pen import PenConfig, PenEnv, demonstrate, draw, pen_brush
 from garl.errors import GarlError
+from garl.evaluate.pixels import mean_squared_error
 from garl.export.picture import grid, save_png
 from garl.learners.dqn import DQN, DQNConfig
 from garl.learners.replay import Replay, ReplayConfig, Transitions
 from garl.machine import keep_freed_memory, use_threads
+from garl.paint_picture import lay, resized
 from garl.policy.two_streams import StreamsConfig, TwoStreams, views
-from garl.progress import Progress
+from garl.progress import PaintProgress, Progress, clock, silent
 from garl.runs import load_checkpoint, open_run, read_settings, save_divergence, stop_requests
 from garl.settings import Settings
 from garl.systems.garl import report, tell
@@ -49,12 +54,13 @@ from garl.systems.state import (
     tensors_of,
     under,
 )
+from garl.types import Ground
 
 NAME = "doodle-sdq"
 SHOWN = 16
 """Held-out drawings in the sheet."""
-THICKNESS = 0.035
-"""Of real strokes' lines: near that of Omniglot's own pictures."""
+LINE = 0.035
+"""Thickness of real strokes' lines: about that of Omniglot's own pictures."""
 
 
 class Config(Settings):
@@ -74,8 +80,7 @@ class Config(Settings):
     pretraining: float = Field(0.5, ge=0.0, le=1.0)
     """The share of the budget in which all moves are demonstrated, and imitated."""
     demonstrated: float = Field(0.25, ge=0.0, le=1.0)
-    """The share of the drawings that are still demonstrated, and imitated, while the pen learns by itself. The paper: 0."""
-    calibrate: float = 1.0
+    """The share of drawings that are demonstrated, and imitated, while the pen learns by itself. The paper: 0."""
     exploration: float = Field(0.05, ge=0.0, le=1.0)
     """ε: the share of the pen's own moves that are random, at first; it falls to a tenth with the learning rate."""
     envs: int = Field(32, ge=1)
@@ -123,14 +128,19 @@ def prepare(config: Config) -> Lessons:
     path, side = Path(config.data).expanduser(), config.pen.side
     if config.data not in ("digits", *DATASETS) and holds_drawings(path):
         drawings = load_drawings(path, "train")
-        brush = pen_brush(config.thickness or THICKNESS)
+        brush = pen_brush(config.thickness or LINE)
         targets = draw(drawings, side, brush)
-        own, pictures, held_out = 0, targets[:0], draw(load_drawings(path, "test")[: config.validation], side, brush)
+        own, pictures, held_out = (
+            0,
+            targets[:0],
+            draw(evenly(load_drawings(path, "test"), config.validation), side, brush),
+        )
     else:
         images = load(config.data, size=(side, side), channels=1)
         report(images)
         pictures = inked(images.array)
-        held_out = inked(load(config.data, size=(side, side), channels=1, split="test").array[: config.validation])
+        test = load(config.data, size=(side, side), channels=1, split="test")
+        held_out = inked(evenly(test.array, config.validation))
         brush = pen_brush(config.thickness or thickness_of(pictures))
         drawings = doodles(config.doodles, np.random.default_rng(config.seed))
         targets, own = draw(drawings, side, brush), config.doodles
@@ -140,6 +150,11 @@ def prepare(config: Config) -> Lessons:
         row[: len(shown)] = shown
     everything = torch.from_numpy(np.concatenate([targets, pictures]))
     return Lessons(everything, torch.from_numpy(actions), own, torch.from_numpy(held_out), brush)
+
+
+def evenly(items: Any, most: int) -> Any:
+    """At most so many of a list or an array, from all over it."""
+    return items[:: math.ceil(len(items) / most)]
 
 
 def inked(pictures: np.ndarray) -> np.ndarray:
@@ -174,22 +189,35 @@ def doodles(count: int, rng: np.random.Generator) -> list[Drawing]:
     return drawings
 
 
-Act = Callable[[PenEnv, int], Tensor]
-"""(environment, moves so far) → actions (B,)."""
-
-
-def play(env: PenEnv, act: Act, number: Tensor, shown: Tensor) -> Transitions:
-    """Draw until all are finished; the moves of drawings (B,) that were not, after targets of that number."""
+def play(env: PenEnv, number: Tensor, shown: Tensor, plan: Tensor, decide: Callable[[PenEnv], Tensor]) -> Transitions:
+    """Draw until all drawings (B,) are finished: those that are `shown` by the plan (B, moves), the others as `decide`
+    says. Returns the moves of those that were not finished, after targets of that number."""
     moves = []
-    for step in range(env.config.moves):
+    for planned in plan.unbind(1):
         canvas, pen, alive = env.canvas.clone(), env.pen, env.alive
-        action = act(env, step)
+        action = planned if shown.all() else torch.where(shown, planned, decide(env))
         reward = env.move(action)
         move = canvas, pen, number, action, reward, env.canvas, env.pen, env.alive, shown
         moves.append([each[alive] for each in move])
         if not env.alive.any():
             break
     return Transitions(*(torch.cat(field) for field in zip(*moves, strict=True)))
+
+
+def seen_in(env: PenEnv) -> tuple[Tensor, Tensor]:
+    """What the network sees of an environment."""
+    return views(env.canvas, env.target, env.pen, env.config.reach)
+
+
+def best(network: nn.Module, env: PenEnv) -> Tensor:
+    """The actions (B,) of the highest Q values."""
+    with torch.no_grad():
+        return network(*seen_in(env)).argmax(1)
+
+
+def explore(agent: DQN, exploration: float, generator: torch.Generator, env: PenEnv) -> Tensor:
+    """The same, but for a share that are random."""
+    return agent.act(seen_in(env), exploration, generator)
 
 
 def train(config: Config, out: Path, resume: bool = False) -> None:
@@ -219,14 +247,14 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             cycle, moves, seconds = int(about["cycle"]), int(about["moves"]), float(about["seconds"])
             if about.get("data") != identity:
                 tell(f"{config.data} has changed since {out} began: the run goes on, but not as it would have")
-            run.checkpoint = None
+            run.checkpoint = None  # it has been copied, and may be large
         run.start_after(cycle)
 
         def save() -> None:
             about = {"cycle": cycle, "moves": moves, "seconds": seconds, "data": identity}
             run.save(tensors_of(parts), about | {"brush": lessons.brush.to_dict()})
 
-        if run.saved is None:
+        if run.saved is None:  # so that there is one to go back to from the first cycle on
             save()
         started = time.monotonic() - seconds
         while (spent := config.spent(seconds, cycle * config.cycle_updates)) < 1.0 and not stopping():
@@ -238,20 +266,14 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
             # Draw: as is demonstrated, or by the Q values.
             shown = torch.arange(config.envs) < (1.0 if imitating else config.demonstrated) * config.envs
-            demonstrated = torch.randint(len(lessons.actions), (config.envs,), generator=generator)
-            own = torch.randint(lessons.own, len(targets), (config.envs,), generator=generator)
-            number = torch.where(shown, demonstrated, own)
+            lesson = torch.randint(len(lessons.actions), (config.envs,), generator=generator)
+            free = torch.randint(lessons.own, len(targets), (config.envs,), generator=generator)
+            number = torch.where(shown, lesson, free)
             env = PenEnv(targets[number], lessons.brush, config.pen)
             blank = env.error().sum()
 
-            def act(env: PenEnv, step: int) -> Tensor:
-                action = lessons.actions[demonstrated, step]
-                if imitating:
-                    return action
-                seen = views(env.canvas, env.target, env.pen, reach)
-                return torch.where(shown, action, agent.act(seen, falling * config.exploration, generator))
-
-            played = play(env, act, number, shown)
+            own_way = partial(explore, agent, falling * config.exploration, generator)
+            played = play(env, number, shown, lessons.actions[lesson], own_way)
             memory.add(played)
             moves += len(played.action)
             marks.append(time.perf_counter())
@@ -263,16 +285,17 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 goal = targets[some.target]
                 now = views(some.canvas, goal, some.pen, reach)
                 then = views(some.next_canvas, goal, some.next_pen, reach)
-                error, metrics = agent.update(now, some.action, some.reward, then, some.alive.float(), weight, some.shown.float(), config.calibrate if imitating else 1.0)
+                alive, imitated = some.alive.float(), some.shown.float()
+                error, metrics = agent.update(now, some.action, some.reward, then, alive, weight, imitated)
                 if config.replay.prioritised:
                     memory.prioritise(slots, error)
             marks.append(time.perf_counter())
 
             # What it came to.
-            cycle += 1
+            cycle, seconds = cycle + 1, time.monotonic() - started
             metrics |= {"reward/mean": played.reward.mean(), "l2/train": env.error().sum() / blank}
             record: dict[str, float] = {"cycle": cycle, "updates": cycle * config.cycle_updates, "steps": moves}
-            record |= {name: value.item() for name, value in metrics.items()}
+            record |= {name: value.item() for name, value in metrics.items()} | {"pretraining": float(imitating)}
             learned = {name: part for name, part in parts.items() if name != "memory"}
             if not math.isfinite(float(size(tensors_of(learned) | metrics))):
                 broken = not_finite(tensors_of(learned) | metrics)
@@ -281,13 +304,16 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                     f"training diverged: {broken[0]} is not finite in cycle {cycle} (see {out / 'divergence.json'}); "
                     f"the last good checkpoint is kept: start a new run with lower learning rates"
                 )
-            if cycle % config.validate_every == 0 or cycle == 1:
+            spent = config.spent(seconds, cycle * config.cycle_updates)
+            pretrained = imitating and spent >= config.pretraining
+            if pretrained or cycle % config.validate_every == 0 or cycle == 1:
                 record |= validate(agent, lessons, config, out)
-            seconds = time.monotonic() - started
             record |= {"seconds": seconds, "seconds/draw": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
             run.record(record)
-            show = {name: f"{record[name]:.4g}" for name in ("updates", "l2/train", "reward/mean", "imitation/loss")}
-            progress.tell({"minutes": f"{seconds / 60:.1f}"} | show, spent)
+            figures = {"time": clock(seconds), "left": clock(max(0.0, seconds / spent - seconds))}
+            figures |= {"doing": "imitating" if imitating else "learning", "moves/s": f"{moves / seconds:,.0f}"}
+            shown_too = "updates", "l2/train", "l2/ratio", "reward/mean", "imitation/loss", "q/value"
+            progress.tell(figures | {name: f"{record[name]:.4g}" for name in shown_too if name in record}, spent)
             if cycle % config.checkpoint_every == 0:
                 save()
         last = validate(agent, lessons, config, out)
@@ -298,19 +324,99 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
 
 def validate(agent: DQN, lessons: Lessons, config: Config, out: Path) -> dict[str, float]:
-    """Redraw held-out targets and save a sheet"""
+    """Redraw held-out targets by the best of the Q values, and save a sheet: mean squared error (0..1) of the blank
+    canvas and of the drawing, the ratio of the two; moves of a drawing, and the share that the pen finished."""
     env = PenEnv(lessons.held_out, lessons.brush, config.pen)
-    blank = env.error()
-
-    def act(env, step):
-        with torch.no_grad():
-            return agent.network(*views(env.canvas, env.target, env.pen, config.pen.reach)).argmax(1)
-
-    n = len(lessons.held_out)
-    played = play(env, act, torch.arange(n), torch.zeros(n, dtype=torch.bool))
-    save_png(
-        out / "pictures" / "samples.png",
-        grid(torch.cat([env.target[:SHOWN], env.canvas[:SHOWN]]), columns=SHOWN, scale=max(1, 96 // config.pen.side)),
-    )
-    figures = {"l2/ratio": env.error().sum() / blank.sum(), "moves": torch.tensor(len(played.action) / n), "finished": 1 - env.alive.float().mean()}
+    count, blank, moves = len(env.target), env.error().mean(), torch.tensor(0)
+    for _ in range(config.pen.moves):
+        moves = moves + env.alive.sum()
+        env.move(best(agent.network, env))
+    sheet = torch.cat([env.target[:SHOWN], env.canvas[:SHOWN]])
+    save_png(out / "pictures" / "samples.png", grid(sheet, min(SHOWN, count), max(1, 96 // config.pen.side)))
+    error, pixels = env.error().mean(), config.pen.side**2
+    figures = {"l2": error / pixels, "l2/blank": blank / pixels, "l2/ratio": error / blank}
+    figures |= {"moves": moves / count, "finished": (~env.alive).float().mean()}
     return {name: value.item() for name, value in figures.items()}
+
+
+def load_config(folder: Path) -> Config:
+    """The configuration of the run in `folder`. Raises GarlError if it is another system's."""
+    return Config(**read_settings(folder, NAME))
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """A trained network with all that it needs to draw."""
+
+    config: Config
+    brush: Brush
+    network: nn.Module
+
+
+def load_agent(folder: Path) -> Agent:
+    """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged."""
+    config = load_config(folder)
+    tensors, meta = load_checkpoint(folder)
+    weights = under("network.", tensors)
+    with SizeLimit(sum(weight.numel() for weight in weights.values()), folder):
+        network = TwoStreams(config.pen.side, config.pen.reach, config.network)
+    restore_module(network, "network.", tensors, folder)
+    if "brush" not in meta:
+        raise GarlError(misfit(folder))
+    brush = Brush.from_dict(meta["brush"], f"the brush in {folder}")
+    return Agent(config, brush, network.requires_grad_(False))
+
+
+def redraw(
+    agent: Agent,
+    target: np.ndarray,
+    ground: Ground,
+    count: int,
+    brush: Brush,
+    seed: int,
+    progress: PaintProgress = silent,
+    seconds: float | None = None,
+) -> np.ndarray:
+    """At most `count` lines (T, 14) after a drawing (3, H, W) uint8, all in the colour of its ink.
+
+    The pen sees it small, in a square. It is stopped where it would do for ever what it has done. Raises GarlError if
+    it draws nothing."""
+    _, height, width = target.shape
+    longer = max(height, width)
+    wanted, begun = (ink_of(picture, agent.config.pen.side) for picture in (target, ground.canvas))
+    env, states = PenEnv(wanted, brush, agent.config.pen, begun), set[bytes]()
+    while env.alive.all() and len(env.strokes) < count:
+        state = env.canvas.numpy().tobytes() + env.pen.numpy().tobytes()
+        if state in states:
+            break
+        states.add(state)
+        env.move(best(agent.network, env))
+    strokes = np.concatenate([np.empty((0, STROKE_SIZE), np.float32), *env.strokes])
+    strokes = strokes[strokes[:, OPACITY] > 0]
+    if not len(strokes):
+        raise GarlError("the agent finds nothing to draw in this picture: give it a drawing of lines on plain paper")
+    for column, side in enumerate((width, height)):
+        strokes[:, column:6:2] = ((strokes[:, column:6:2] * longer - (longer - side) // 2) / side).clip(0.0, 1.0)
+    strokes[:, THICKNESS] *= longer / min(height, width)
+    ink = inked(grey(target))[0, 0] > 192
+    strokes[:, COLOR] = target[:, ink].mean(1) / 255
+    canvas = ground.canvas.copy()
+    for _ in lay(canvas, strokes, [PreparedBrushes(brush)], ground.seed, ground.painted, ground.free):
+        pass
+    progress(1.0, len(strokes), mean_squared_error(canvas, target), canvas)
+    return strokes
+
+
+def ink_of(picture: np.ndarray, side: int) -> Tensor:
+    """The ink (1, 1, side, side) of a picture (3, H, W) uint8, with paper added to make it a square."""
+    levels = grey(picture)[0, 0]
+    longer = max(levels.shape)
+    square = np.full((longer, longer), np.median(levels).astype(np.uint8))
+    top, left = ((longer - length) // 2 for length in levels.shape)
+    square[top : top + levels.shape[0], left : left + levels.shape[1]] = levels
+    return torch.from_numpy(inked(resized(square[None], (side, side))[None]))
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    """The luma (1, 1, H, W) of a picture (3, H, W) uint8."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None, None]
