@@ -63,6 +63,11 @@ class PenConfig(Settings):
         return 2 * self.cells**2
 
     @property
+    def middle(self) -> tuple[int, int]:
+        """The pixel where the pen starts."""
+        return self.side // 2, self.side // 2
+
+    @property
     def done(self) -> int:
         """The action that ends a drawing."""
         return int(encode(0, 0, 0, self.reach))
@@ -104,11 +109,19 @@ def pen_brush(thickness: float) -> Brush:
 class PenEnv:
     """Drawings that are made side by side, each after its target (B, 1, S, S) uint8, from a canvas or from nothing."""
 
-    def __init__(self, target: Tensor, brush: Brush, config: PenConfig, canvas: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        target: Tensor,
+        brush: Brush,
+        config: PenConfig,
+        canvas: Tensor | None = None,
+        start: Tensor | None = None,  # (B, 2) int64: the pens' columns and rows
+    ) -> None:
         self.config, self.target, self.thickness = config, target, brush.spec.control.max_thickness
         self.prepared = PreparedBrushes(brush)
         self.canvas = torch.zeros_like(target) if canvas is None else canvas.clone()
-        self.pen = torch.tensor([config.side // 2, config.side // 2, 0]).repeat(len(target), 1)  # column, row, down
+        start = torch.tensor(config.middle).repeat(len(target), 1) if start is None else start
+        self.pen = torch.cat([start, torch.zeros_like(start[:, :1])], 1)  # (B, 3): column, row, down
         self.alive = torch.ones(len(target), dtype=torch.bool)  # whether the drawing goes on
         self.strokes: list[np.ndarray] = []  # of each move, (B, 14); opacity 0 where the pen was lifted
         self.seeds = np.zeros(len(target), np.int64)
@@ -168,11 +181,11 @@ def _white(ends: np.ndarray, opacity: np.ndarray, thickness: float) -> np.ndarra
     return fully_pressed(np.concatenate([ends, ends[:, 2:], rest, opacity[:, None]], 1).astype(np.float32))
 
 
-def demonstrate(drawing: Drawing, config: PenConfig) -> np.ndarray:
-    """The actions (T,) int64 that draw strokes, each a way (N, 2) in fractions of the canvas, and then end the drawing.
+def demonstrate(drawing: Drawing, config: PenConfig, start: np.ndarray | None = None) -> np.ndarray:
+    """The actions (T,) int64 of a pen that draws strokes, from the pixel `start` or the middle, and is done.
 
     Each move goes as far along the way as the patch reaches and a straight line stays near it."""
-    places, down = [np.full((1, 2), config.side // 2)], []
+    places, down = [np.array(config.middle if start is None else start)[None]], []
     for stroke in drawing:
         way = np.clip(stroke * np.float64(config.side) - 0.5, 0, config.side - 1)
         pen, first = places[-1][-1], np.rint(way[0])

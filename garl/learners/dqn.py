@@ -29,7 +29,7 @@ class DQNConfig(Settings):
     """Transitions in an update."""
     imitation_rate: float = Field(1e-3, gt=0.0)
     """Adam's step size while imitating."""
-    rate: float = Field(2e-4, gt=0.0)
+    rate: float = Field(5e-4, gt=0.0)
     """Adam's step size while learning."""
     discount: float = Field(0.95, ge=0.0, le=1.0)
     """γ of a move."""

@@ -113,6 +113,7 @@ class Lessons:
 
     targets: Tensor  # (N, 1, S, S) uint8
     actions: Tensor  # (K, moves) int64: of the first K targets, padded with `done`
+    starts: Tensor  # (K, 2) int64: where their pens start: anywhere, so that ways back from anywhere are shown
     own: int  # the pen itself redraws targets from this number on
     held_out: Tensor  # (M, 1, S, S) uint8
     brush: Brush
@@ -144,12 +145,15 @@ def prepare(config: Config) -> Lessons:
         brush = pen_brush(config.thickness or thickness_of(pictures))
         drawings = doodles(config.doodles, np.random.default_rng(config.seed))
         targets, own = draw(drawings, side, brush), config.doodles
+    starts = np.random.default_rng(config.seed).integers(0, side, (len(drawings), 2))
     actions = np.full((len(drawings), config.pen.moves), config.pen.done)
-    for row, drawing in zip(actions, drawings, strict=True):
-        shown = demonstrate(drawing, config.pen)[: config.pen.moves]
+    for row, drawing, start in zip(actions, drawings, starts, strict=True):
+        shown = demonstrate(drawing, config.pen, start)[: config.pen.moves]
         row[: len(shown)] = shown
     everything = torch.from_numpy(np.concatenate([targets, pictures]))
-    return Lessons(everything, torch.from_numpy(actions), own, torch.from_numpy(held_out), brush)
+    return Lessons(
+        everything, torch.from_numpy(actions), torch.from_numpy(starts), own, torch.from_numpy(held_out), brush
+    )
 
 
 def evenly(items: Any, most: int) -> Any:
@@ -269,7 +273,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             lesson = torch.randint(len(lessons.actions), (config.envs,), generator=generator)
             free = torch.randint(lessons.own, len(targets), (config.envs,), generator=generator)
             number = torch.where(shown, lesson, free)
-            env = PenEnv(targets[number], lessons.brush, config.pen)
+            start = torch.where(shown[:, None], lessons.starts[lesson], torch.tensor(config.pen.middle))
+            env = PenEnv(targets[number], lessons.brush, config.pen, start=start)
             blank = env.error().sum()
 
             own_way = partial(explore, agent, falling * config.exploration, generator)

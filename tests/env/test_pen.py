@@ -99,25 +99,28 @@ way = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(way, min_size=1, max_size=3), st.integers(2, 9), st.sampled_from([16, 33, 56]))
-def test_a_demonstration_follows_every_way(ways: list[list[tuple[float, float]]], reach: int, side: int) -> None:
+@given(st.lists(way, min_size=1, max_size=3), st.integers(2, 9), st.sampled_from([16, 33, 56]), st.data())
+def test_a_demonstration_follows_every_way(
+    ways: list[list[tuple[float, float]]], reach: int, side: int, data: st.DataObject
+) -> None:
     """Drawn lines begin and end where the ways do, and all of each way lies within a pixel and a half of a line."""
     config = PenConfig(side=side, reach=reach)
     drawing = tuple(np.array(each, np.float32) for each in ways)
-    actions = demonstrate(drawing, config)
+    start = np.array([data.draw(st.integers(0, side - 1)) for _ in range(2)])
+    actions = demonstrate(drawing, config, start)
     assert actions[-1] == config.done
     assert (actions[:-1] != config.done).all()
     dx, dy, down = (each.numpy() for each in decode(torch.from_numpy(actions), reach))
-    places = np.array([side // 2, side // 2]) + np.concatenate([[[0, 0]], np.stack([dx, dy], 1).cumsum(0)])
+    places = start + np.concatenate([[[0, 0]], np.stack([dx, dy], 1).cumsum(0)])
     assert places.min() >= 0
     assert places.max() < side
-    start, end = places[:-1][down == 1], places[1:][down == 1]
+    begin, end = places[:-1][down == 1], places[1:][down == 1]
     for stroke in drawing:
         ends = np.clip(stroke[[0, -1]] * np.float64(side) - 0.5, 0, side - 1)
         for point in (*ends, *np.clip(stroke * np.float64(side) - 0.5, 0, side - 1)):
-            along = end - start
-            share = ((point - start) * along).sum(1) / np.maximum(1e-9, (along**2).sum(1))
-            nearest = start + share.clip(0, 1)[:, None] * along
+            along = end - begin
+            share = ((point - begin) * along).sum(1) / np.maximum(1e-9, (along**2).sum(1))
+            nearest = begin + share.clip(0, 1)[:, None] * along
             assert np.linalg.norm(nearest - point, axis=1).min() < 1.5
     assert down[:-1].any()
 
