@@ -39,7 +39,7 @@ _NAME = re.compile(r"(?:^|/)character\d+/\d+_(\d+)\.txt$")
 
 def holds_drawings(path: Path) -> bool:
     """Whether `path` is a folder or a zip of drawings. Raises GarlError if it is a damaged zip."""
-    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".zip"):
+    if not os.path.isdir(path) and not (os.path.isfile(path) and path.suffix.lower() == ".zip"):  # these never raise
         return False
     with _texts(path) as texts:
         return bool(texts)

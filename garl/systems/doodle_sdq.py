@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ class Lessons:
 
 def prepare(config: Config) -> Lessons:
     """The lessons of a run. Raises GarlError if the data will not do."""
-    path, side = Path(config.data).expanduser(), config.pen.side
+    path, side = Path(os.path.expanduser(config.data)), config.pen.side
     if config.data not in ("digits", *DATASETS) and holds_drawings(path):
         drawings = load_drawings(path, "train")
         brush = pen_brush(config.thickness or LINE)
