@@ -102,7 +102,8 @@ class Replay(Generic[Record]):
     """The newest records of a kind, on the CPU."""
 
     def __init__(self, config: ReplayConfig, kind: type[Record]) -> None:
-        self.config, self.kind, self.seen, self.highest = config, kind, 0, 1.0
+        self.config, self.seen, self.highest = config, 0, 1.0
+        self.kind: type[Record] = kind
         self.kept: Record | None = None
         self.tree = SumTree(config.capacity)  # p_i^α
 

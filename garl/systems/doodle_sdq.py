@@ -60,6 +60,8 @@ from garl.types import Ground
 NAME = "doodle-sdq"
 SHOWN = 16
 """Held-out drawings in the sheet."""
+MEASURED = 1000
+"""Pictures whose lines' thickness is measured."""
 LINE = 0.035
 """Thickness of real strokes' lines: about that of Omniglot's own pictures."""
 
@@ -112,49 +114,49 @@ class Config(Settings):
 class Lessons:
     """What is learned from: drawings that are demonstrated, and pictures that the pen is to redraw by itself."""
 
-    targets: Tensor  # (N, 1, S, S) uint8
-    actions: Tensor  # (K, moves) int64: of the first K targets, padded with `done`
-    starts: Tensor  # (K, 2) int64: where their pens start: anywhere, so that ways back from anywhere are shown
-    own: int  # the pen itself redraws targets from this number on
+    drawn: Tensor  # (K, 1, S, S) uint8
+    actions: Tensor  # (K, moves) int64: how, padded with `done`
+    starts: Tensor  # (K, 2) int64: where the pen starts: anywhere, so that ways back from anywhere are shown
+    pictures: np.ndarray  # (N, 1, S, S) uint8; without any, the pen redraws the drawings
     held_out: Tensor  # (M, 1, S, S) uint8
     brush: Brush
 
+    def targets(self, number: Tensor) -> Tensor:
+        """The targets (B, 1, S, S) uint8 of these numbers (B,): the drawings come first, then the pictures."""
+        of_picture = number >= len(self.drawn)
+        targets = self.drawn[torch.where(of_picture, 0, number)]
+        if of_picture.any():
+            some = self.pictures[(number[of_picture] - len(self.drawn)).numpy()]
+            targets[of_picture] = torch.from_numpy(inked(some))
+        return targets
+
     @property
-    def identity(self) -> str:
-        """A checksum of the pictures."""
-        return hashlib.sha256(torch.cat([self.targets, self.held_out]).numpy().data).hexdigest()
+    def own(self) -> tuple[int, int]:
+        """The first number of the targets that the pen redraws by itself, and the one behind the last."""
+        return (len(self.drawn) if len(self.pictures) else 0), len(self.drawn) + len(self.pictures)
 
 
 def prepare(config: Config) -> Lessons:
     """The lessons of a run. Raises GarlError if the data will not do."""
     path, side = Path(os.path.expanduser(config.data)), config.pen.side
     if config.data not in ("digits", *DATASETS) and holds_drawings(path):
+        brush, pictures = pen_brush(config.thickness or LINE), np.empty((0, 1, side, side), np.uint8)
         drawings = load_drawings(path, "train")
-        brush = pen_brush(config.thickness or LINE)
-        targets = draw(drawings, side, brush)
-        own, pictures, held_out = (
-            0,
-            targets[:0],
-            draw(evenly(load_drawings(path, "test"), config.validation), side, brush),
-        )
+        held_out = draw(evenly(load_drawings(path, "test"), config.validation), side, brush)
     else:
         images = load(config.data, size=(side, side), channels=1)
-        report(images)
-        pictures = inked(images.array)
         test = load(config.data, size=(side, side), channels=1, split="test")
-        held_out = inked(evenly(test.array, config.validation))
-        brush = pen_brush(config.thickness or thickness_of(pictures))
+        report(images)
+        brush = pen_brush(config.thickness or thickness_of(inked(evenly(images.array, MEASURED))))
+        pictures, held_out = images.array, inked(evenly(test.array, config.validation))
         drawings = doodles(config.doodles, np.random.default_rng(config.seed))
-        targets, own = draw(drawings, side, brush), config.doodles
     starts = np.random.default_rng(config.seed).integers(0, side, (len(drawings), 2))
     actions = np.full((len(drawings), config.pen.moves), config.pen.done)
     for row, drawing, start in zip(actions, drawings, starts, strict=True):
         shown = demonstrate(drawing, config.pen, start)[: config.pen.moves]
         row[: len(shown)] = shown
-    everything = torch.from_numpy(np.concatenate([targets, pictures]))
-    return Lessons(
-        everything, torch.from_numpy(actions), torch.from_numpy(starts), own, torch.from_numpy(held_out), brush
-    )
+    drawn, held_out = torch.from_numpy(draw(drawings, side, brush)), torch.from_numpy(held_out)
+    return Lessons(drawn, torch.from_numpy(actions), torch.from_numpy(starts), pictures, held_out, brush)
 
 
 def evenly(items: Any, most: int) -> Any:
@@ -173,7 +175,7 @@ def inked(pictures: np.ndarray) -> np.ndarray:
 def thickness_of(ink: np.ndarray) -> float:
     """How thick the lines in pictures of ink (N, 1, S, S) are, as a fraction of S: twice their area over their outline,
     which is the total variation."""
-    levels = np.pad(ink[:1000, 0].astype(np.float32) / 255, ((0, 0), (1, 1), (1, 1)))
+    levels = np.pad(ink[:, 0].astype(np.float32) / 255, ((0, 0), (1, 1), (1, 1)))
     across, down = np.diff(levels, axis=2)[:, :-1], np.diff(levels, axis=1)[:, :, :-1]
     outline = np.hypot(across, down).sum()
     if not outline:
@@ -233,8 +235,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     use_threads(config.threads)
     keep_freed_memory()
     lessons = prepare(config)
-    targets, reach = lessons.targets, config.pen.reach
-    identity = lessons.identity
+    reach, identity = config.pen.reach, hashlib.sha256(lessons.held_out.numpy().data).hexdigest()
     with (
         open_run(out, {"system": NAME, **config.model_dump(mode="json")}, resume) as run,
         Progress(out) as progress,
@@ -246,6 +247,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         memory = Replay(config.replay, Transitions)
         parts: Parts = {**agent.parts(), "memory": memory, "generator": generator}
         cycle, moves, seconds = 0, 0, 0.0
+        latest: dict[str, float] = {}
         if run.checkpoint:
             restore_parts(parts, run.checkpoint[0], out)
             about = run.checkpoint[1]
@@ -272,12 +274,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             # Draw: as is demonstrated, or by the Q values.
             shown = torch.arange(config.envs) < (1.0 if imitating else config.demonstrated) * config.envs
             lesson = torch.randint(len(lessons.actions), (config.envs,), generator=generator)
-            free = torch.randint(lessons.own, len(targets), (config.envs,), generator=generator)
+            free = torch.randint(*lessons.own, (config.envs,), generator=generator)
             number = torch.where(shown, lesson, free)
             start = torch.where(shown[:, None], lessons.starts[lesson], torch.tensor(config.pen.middle))
-            env = PenEnv(targets[number], lessons.brush, config.pen, start=start)
+            env = PenEnv(lessons.targets(number), lessons.brush, config.pen, start=start)
             blank = env.error().sum()
-
             own_way = partial(explore, agent, falling * config.exploration, generator)
             played = play(env, number, shown, lessons.actions[lesson], own_way)
             memory.add(played)
@@ -288,7 +289,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             metrics: dict[str, Tensor] = {}
             for _ in range(config.cycle_updates):
                 some, slots, weight = memory.sample(config.dqn.batch_size, generator, spent)
-                goal = targets[some.target]
+                goal = lessons.targets(some.target)
                 now = views(some.canvas, goal, some.pen, reach)
                 then = views(some.next_canvas, goal, some.next_pen, reach)
                 alive, imitated = some.alive.float(), some.shown.float()
@@ -318,8 +319,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             run.record(record)
             figures = {"time": clock(seconds), "left": clock(max(0.0, seconds / spent - seconds))}
             figures |= {"doing": "imitating" if imitating else "learning", "moves/s": f"{moves / seconds:,.0f}"}
-            shown_too = "updates", "l2/train", "l2/ratio", "reward/mean", "imitation/loss", "q/value"
-            progress.tell(figures | {name: f"{record[name]:.4g}" for name in shown_too if name in record}, spent)
+            latest |= record
+            watched = "updates", "reward/mean", "imitation/loss", "l2/train", "l2/ratio"
+            progress.tell(figures | {name: f"{latest[name]:.4g}" for name in watched if name in latest}, spent)
             if cycle % config.checkpoint_every == 0:
                 save()
         last = validate(agent, lessons, config, out)

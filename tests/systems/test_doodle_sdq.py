@@ -153,11 +153,14 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path: Path) -> N
 
 def test_lessons_of_strokes_and_of_pictures() -> None:
     strokes = prepare(changed(validation=99))
-    assert (len(strokes.targets), len(strokes.actions), strokes.own, len(strokes.held_out)) == (15, 15, 0, 5)
+    assert (len(strokes.drawn), len(strokes.actions), strokes.own, len(strokes.held_out)) == (15, 15, (0, 15), 5)
     pictures = prepare(changed(data="pictures", doodles=7))
-    assert (len(pictures.actions), pictures.own) == (7, 7)
-    assert len(pictures.targets) > 20
-    assert pictures.targets[7:].flatten(1).amax(1).eq(255).all()  # dark on light becomes ink
+    assert (len(pictures.drawn), len(pictures.actions)) == (7, 7)
+    assert pictures.own == (7, 7 + len(pictures.pictures))
+    targets = pictures.targets(torch.tensor([9, 3, 7]))
+    assert torch.equal(targets[1], pictures.drawn[3])
+    np.testing.assert_array_equal(targets[[0, 2]].numpy(), inked(pictures.pictures[[2, 0]]))
+    assert targets[0].median() == 0  # dark on light becomes ink
     assert pictures.brush.spec.control.max_thickness == pytest.approx(3 / 20, rel=0.25)
     assert prepare(changed(thickness=0.2)).brush.spec.control.max_thickness == 0.2
 
