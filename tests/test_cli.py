@@ -212,7 +212,7 @@ MISTAKES = {
     "train learning-to-paint --out new --kind pixel": "kind pixel has no twin",
     "train learning-to-paint --resume --out run": "run is no run of `garl train learning-to-paint`",
     "train doodle-sdq --out new --data nowhere": "there is no data 'nowhere'",
-    "train doodle-sdq --out new --pen.reach 1": "pen.reach must be greater than or equal to 2",
+    "train doodle-sdq --out new --pen.reach 1": "reach must be greater than or equal to 2",
     "train doodle-sdq --resume --out run": "run is no run of `garl train doodle-sdq`",
     "paint text.png --out a.png --painter doodle-sdq --agent run": "no run of `garl train doodle-sdq`",
     "train renderer --out new --side 20": "side must be a multiple of 8, not 20",

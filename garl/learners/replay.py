@@ -113,7 +113,7 @@ class Replay(Generic[Record]):
     def add(self, states: Record) -> None:
         """Remember states; each has the highest priority so far, so that it is seen soon."""
         if self.kept is None:
-            self.kept = self.kind(*(field.new_zeros((self.config.capacity, *field.shape[1:])) for field in states))
+            self.kept = self.kind(*map(self._room, states))
         newest = self.kind(*(field[-self.config.capacity :] for field in states))
         count = len(newest[0])
         slots = (self.seen + len(states[0]) - count + np.arange(count)) % self.config.capacity
@@ -121,6 +121,10 @@ class Replay(Generic[Record]):
             room[torch.from_numpy(slots)] = field
         self.tree[slots] = self.highest**self.config.alpha
         self.seen += len(states[0])
+
+    def _room(self, field: Tensor) -> Tensor:
+        """Zeros for all that may be remembered of a field."""
+        return field.new_zeros((self.config.capacity, *field.shape[1:]))
 
     def sample(self, n: int, generator: torch.Generator, annealed: float = 1.0) -> Sample[Record]:
         """`n` states, with replacement; `annealed`, 0..1, is how far β has come from its start to 1.

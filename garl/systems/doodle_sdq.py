@@ -155,8 +155,9 @@ def prepare(config: Config) -> Lessons:
     for row, drawing, start in zip(actions, drawings, starts, strict=True):
         shown = demonstrate(drawing, config.pen, start)[: config.pen.moves]
         row[: len(shown)] = shown
-    drawn, held_out = torch.from_numpy(draw(drawings, side, brush)), torch.from_numpy(held_out)
-    return Lessons(drawn, torch.from_numpy(actions), torch.from_numpy(starts), pictures, held_out, brush)
+    drawn = torch.from_numpy(draw(drawings, side, brush))
+    how = torch.from_numpy(actions), torch.from_numpy(starts)
+    return Lessons(drawn, *how, pictures, torch.from_numpy(held_out), brush)
 
 
 def evenly(items: Any, most: int) -> Any:
