@@ -161,7 +161,7 @@ def prepare(config: Config) -> Lessons:
 
 
 def evenly(items: Any, most: int) -> Any:
-    """At most so many of a list or an array, from all over it."""
+    """At most so many of a list, an array or a tensor, from all over it."""
     return items[:: math.ceil(len(items) / most)]
 
 
@@ -336,15 +336,16 @@ def validate(agent: DQN, lessons: Lessons, config: Config, out: Path) -> dict[st
     """Redraw held-out targets by the best of the Q values, and save a sheet: mean squared error (0..1) of the blank
     canvas and of the drawing, the ratio of the two; moves of a drawing, and the share that the pen finished."""
     env = PenEnv(lessons.held_out, lessons.brush, config.pen)
-    count, blank, moves = len(env.target), env.error().mean(), torch.tensor(0)
+    blank, moves = env.error().mean(), torch.tensor(0)
     for _ in range(config.pen.moves):
         moves = moves + env.alive.sum()
         env.move(best(agent.network, env))
-    sheet = torch.cat([env.target[:SHOWN], env.canvas[:SHOWN]])
-    save_png(out / "pictures" / "samples.png", grid(sheet, min(SHOWN, count), max(1, 96 // config.pen.side)))
+    wanted, drawn = evenly(env.target, SHOWN), evenly(env.canvas, SHOWN)
+    sheet = grid(torch.cat([wanted, drawn]), len(wanted), max(1, 96 // config.pen.side))
+    save_png(out / "pictures" / "samples.png", sheet)
     error, pixels = env.error().mean(), config.pen.side**2
     figures = {"l2": error / pixels, "l2/blank": blank / pixels, "l2/ratio": error / blank}
-    figures |= {"moves": moves / count, "finished": (~env.alive).float().mean()}
+    figures |= {"moves": moves / len(env.alive), "finished": (~env.alive).float().mean()}
     return {name: value.item() for name, value in figures.items()}
 
 

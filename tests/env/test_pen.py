@@ -141,9 +141,9 @@ def test_demonstrated_drawings_look_like_the_drawings() -> None:
     turn = np.linspace(0, 5, 40)
     circle = np.stack([0.5 + 0.3 * np.cos(turn), 0.4 + 0.3 * np.sin(turn)], 1).astype(np.float32)
     target = torch.from_numpy(draw([(circle, np.array([[0.1, 0.9]], np.float32))], 32, BRUSH))
-    env = PenEnv(target, BRUSH, CONFIG)
+    env = PenEnv(target, BRUSH, CONFIG, start=torch.tensor([[29, 3]]))
     blank = env.error()
-    for action in demonstrate((circle, np.array([[0.1, 0.9]], np.float32)), CONFIG):
+    for action in demonstrate((circle, np.array([[0.1, 0.9]], np.float32)), CONFIG, np.array([29, 3])):
         env.move(torch.tensor([action]))
     assert env.error() < 0.25 * blank
     assert not env.alive.any()
