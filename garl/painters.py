@@ -109,9 +109,18 @@ def _learning_to_paint(run: Path, paper: Paper, config: TrainedConfig) -> Artist
     return Artist(partial(tiles.whole_then_tiles, agent, config.tiles or 4), agent.pen.brush, paper)
 
 
+def _doodle_sdq(run: Path, paper: Paper, config: TrainedConfig) -> Artist:
+    """A pen that redraws drawings; its lines keep the one colour that it gave them."""
+    from garl.systems.doodle_sdq import load_agent, redraw
+
+    agent = load_agent(run)
+    return Artist(partial(redraw, agent), agent.brush, paper, own_colors=True)
+
+
 TRAINED: dict[str, Callable[[Path, Paper, TrainedConfig], Artist]] = {
     "garl": _garl,
     "neural": _neural,
     "learning-to-paint": _learning_to_paint,
+    "doodle-sdq": _doodle_sdq,
 }
 """Painters that must be trained: (run folder, paper that is asked for, what they are told) → artist."""

@@ -213,6 +213,10 @@ MISTAKES = {
     "train learning-to-paint --out new --data nowhere": "there is no data 'nowhere'",
     "train learning-to-paint --out new --kind pixel": "kind pixel has no twin",
     "train learning-to-paint --resume --out run": "run is no run of `garl train learning-to-paint`",
+    "train doodle-sdq --out new --data nowhere": "there is no data 'nowhere'",
+    "train doodle-sdq --out new --pen.reach 1": "reach must be greater than or equal to 2",
+    "train doodle-sdq --resume --out run": "run is no run of `garl train doodle-sdq`",
+    "paint text.png --out a.png --painter doodle-sdq --agent run": "no run of `garl train doodle-sdq`",
     "train renderer --out new --side 20": "side must be a multiple of 8, not 20",
     "paint text.png --out a.png --agent run": "go together: give both",
     "paint text.png --out a.png --painter learning-to-paint --agent run": "no run of `garl train learning-to-paint`",
@@ -456,6 +460,22 @@ def test_an_agent_learns_to_paint_and_paints(tmp_path: Path, garl: Garl, monkeyp
     art = np.asarray(Image.open("a.png"))
     assert art.shape == (24, 40, 3)
     np.testing.assert_array_equal(art[::4, ::4].repeat(4, 0).repeat(4, 1), art)
+
+
+def test_a_pen_learns_to_redraw_and_draws(tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Path("strokes/character01")
+    place.mkdir(parents=True)
+    for drawer in range(1, 4):
+        (place / f"0001_{drawer:02d}.txt").write_text(f"START\n20,{-20 * drawer},0\n80,{-20 * drawer},9\nBREAK\n")
+    sizes = "--pen.side 16 --pen.moves 9 --network.width 2 --network.hidden 8 --dqn.batch-size 4 --envs 2"
+    words = f"{sizes} --replay.capacity 9 --cycle-updates 1 --threads 1".split()
+    result = garl("train", "doodle-sdq", "--data", "strokes", "--out", "run", "--updates", 2, *words)
+    assert result.code == 0
+    assert "next: garl paint DRAWING --painter doodle-sdq --agent run" in result.out
+    assert "held-out drawings: L2 is " in result.out
+    assert garl("train", "doodle-sdq", "--resume", "--out", "run", "--updates", 3).code == 0
+    assert json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["updates"] == 3
 
 
 def test_help_of_the_program_and_of_train(garl: Garl) -> None:

@@ -154,22 +154,23 @@ def _zip(path: Path, keep: Keep) -> Source:
         return found
 
     def listing() -> Listing:
-        with _blaming(path), zipfile.ZipFile(path) as archive:
+        with blaming(path), zipfile.ZipFile(path) as archive:
             names = tuple(sorted(members(archive)))
         return _listing(path, names, keep)
 
     def read(names: Iterable[str]) -> Iterator[tuple[str, Opener]]:
         wanted = set(names)
-        with _blaming(path), zipfile.ZipFile(path) as archive:
+        with blaming(path), zipfile.ZipFile(path) as archive:
             for name, member in sorted(members(archive).items()):
                 if name in wanted:
-                    yield name, partial(_open, partial(_zip_bytes, archive, member))
+                    yield name, partial(_open, partial(zip_bytes, archive, member))
 
     return Source(path, (path,), listing, read)
 
 
-def _zip_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    _check_member(member.file_size)
+def zip_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int = MAX_FILE_BYTES) -> bytes:
+    """What a member holds, unpacked. Raises ValueError, or one of many others if it is damaged."""
+    _check_member(member.file_size, most)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a limit
         raise ValueError("packed by a rare method: pack the zip anew with deflate")
     with archive.open(member.filename) as file:
@@ -211,13 +212,13 @@ def _tar(path: Path, keep: Keep) -> Source:
             raise tarfile.ReadError("a member's header makes no sense")
 
     def listing() -> Listing:
-        with _blaming(path), opened() as archive:
+        with blaming(path), opened() as archive:
             names = tuple(member.name for member in members(archive))
         return _listing(path, names, keep)
 
     def read(names: Iterable[str]) -> Iterator[tuple[str, Opener]]:
         wanted = set(names)
-        with _blaming(path), opened() as archive:
+        with blaming(path), opened() as archive:
             for member in members(archive):  # in the order of the file: a compressed tar cannot be entered elsewhere
                 if member.name in wanted:
                     yield member.name, partial(_open, partial(_tar_bytes, archive, member))
@@ -363,13 +364,14 @@ def _open(read: Callable[[], bytes]) -> Image.Image:
     return open_content(read())
 
 
-def _check_member(size: int) -> None:
-    if size > MAX_FILE_BYTES:  # before it is unpacked into memory
-        raise ValueError(f"more than {MAX_FILE_BYTES:,} bytes")
+def _check_member(size: int, most: int = MAX_FILE_BYTES) -> None:
+    if size > most:  # before it is unpacked into memory
+        raise ValueError(f"more than {most:,} bytes")
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def blaming(path: Path) -> Iterator[None]:
+    """Whatever goes wrong in an archive is a GarlError that names it."""
     try:
         yield
     except GarlError:

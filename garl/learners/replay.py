@@ -1,12 +1,13 @@
-"""Replay memory of states: plain, or prioritised by a sum-tree (Schaul et al. 2016).
+"""Replay memory of states or transitions: plain, or prioritised by a sum-tree (Schaul et al. 2016).
 
-A state is all that model-based learning has to remember: what an action would do there, the model tells.
+A state is all that model-based learning has to remember: what an action would do there, the model tells. Without a
+model, memory holds transitions.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,10 +25,27 @@ class States(NamedTuple):
     step: Tensor  # (N,) int64, actions painted so far
 
 
-class Sample(NamedTuple):
-    """States drawn from the memory."""
+class Transitions(NamedTuple):
+    """Moves of a pen, each with what was seen before and after it."""
 
-    states: States
+    canvas: Tensor  # (N, 1, H, W) uint8
+    pen: Tensor  # (N, 3) int64: column, row, down
+    target: Tensor  # (N,) int64, the number of the target picture in the data
+    action: Tensor  # (N,) int64
+    reward: Tensor  # (N,) float32
+    next_canvas: Tensor  # (N, 1, H, W) uint8
+    next_pen: Tensor  # (N, 3) int64
+    alive: Tensor  # (N,) bool: whether another move could follow
+    shown: Tensor  # (N,) bool: whether it was demonstrated
+
+
+Record = TypeVar("Record", States, Transitions)
+
+
+class Sample(NamedTuple, Generic[Record]):
+    """Records drawn from the memory."""
+
+    states: Record
     slots: np.ndarray  # (N,) int64: where they lie
     weight: Tensor  # (N,) float32: what each counts in the loss
 
@@ -80,30 +98,35 @@ class SumTree:
         return at - self.leaves
 
 
-class Replay:
-    """The newest states, on the CPU."""
+class Replay(Generic[Record]):
+    """The newest records of a kind, on the CPU."""
 
-    def __init__(self, config: ReplayConfig) -> None:
+    def __init__(self, config: ReplayConfig, kind: type[Record]) -> None:
         self.config, self.seen, self.highest = config, 0, 1.0
-        self.kept: States | None = None
+        self.kind: type[Record] = kind
+        self.kept: Record | None = None
         self.tree = SumTree(config.capacity)  # p_i^α
 
     def __len__(self) -> int:
         return min(self.seen, self.config.capacity)
 
-    def add(self, states: States) -> None:
+    def add(self, states: Record) -> None:
         """Remember states; each has the highest priority so far, so that it is seen soon."""
         if self.kept is None:
-            self.kept = States(*(field.new_zeros((self.config.capacity, *field.shape[1:])) for field in states))
-        newest = States(*(field[-self.config.capacity :] for field in states))
-        count = len(newest.step)
-        slots = (self.seen + len(states.step) - count + np.arange(count)) % self.config.capacity
+            self.kept = self.kind(*map(self._room, states))
+        newest = self.kind(*(field[-self.config.capacity :] for field in states))
+        count = len(newest[0])
+        slots = (self.seen + len(states[0]) - count + np.arange(count)) % self.config.capacity
         for room, field in zip(self.kept, newest, strict=True):
             room[torch.from_numpy(slots)] = field
         self.tree[slots] = self.highest**self.config.alpha
-        self.seen += len(states.step)
+        self.seen += len(states[0])
 
-    def sample(self, n: int, generator: torch.Generator, annealed: float = 1.0) -> Sample:
+    def _room(self, field: Tensor) -> Tensor:
+        """Zeros for all that may be remembered of a field."""
+        return field.new_zeros((self.config.capacity, *field.shape[1:]))
+
+    def sample(self, n: int, generator: torch.Generator, annealed: float = 1.0) -> Sample[Record]:
         """`n` states, with replacement; `annealed`, 0..1, is how far β has come from its start to 1.
 
         Prioritised, one is drawn from each of n parts of equal mass (Schaul et al. 2016, B.2.1).
@@ -118,7 +141,7 @@ class Replay:
         else:
             slots, weight = (random * len(self)).astype(np.int64), np.ones(n)
         index = torch.from_numpy(slots)
-        states = States(*(field[index] for field in self.kept))
+        states = self.kind(*(field[index] for field in self.kept))
         return Sample(states, slots, torch.from_numpy((weight / weight.max()).astype(np.float32)))
 
     def prioritise(self, slots: np.ndarray, error: Tensor) -> None:
@@ -144,7 +167,6 @@ class Replay:
         if not int(state["seen"]):
             return
         self.seen = 0
-        states = States(state["canvas"], state["target"], state["step"])
-        self.add(states)
+        self.add(self.kind(*(state[name] for name in self.kind._fields)))
         self.seen, self.highest = int(state["seen"]), float(state["highest"])
-        self.tree[np.arange(len(states.step))] = state["mass"].numpy()
+        self.tree[np.arange(len(state["mass"]))] = state["mass"].numpy()

@@ -190,7 +190,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         generator = torch.Generator().manual_seed(config.seed)
         agent = DDPG(config.side, config.strokes, config.actions, config.ddpg)
         adversary = Adversary((6, *shape), config.adversary)
-        memory = Replay(config.replay)
+        memory = Replay(config.replay, States)
         parts: Parts = {
             **agent.parts(),
             **adversary.modules(),

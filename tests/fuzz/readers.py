@@ -34,6 +34,7 @@ from PIL.PngImagePlugin import PngInfo
 from garl.brush.geometry import BRUSH, STROKE_SIZE, fully_pressed
 from garl.brush.spec import LIBRARY, Brush, load_brush
 from garl.data import cache_dir, load
+from garl.data.pen_strokes import holds_drawings, load_drawings
 from garl.errors import GarlError
 from garl.evaluate.judge import Judge, load_judge
 from garl.export.strokefile import StrokeFile
@@ -271,6 +272,32 @@ def celeba_seeds() -> list[Files]:
     return [{"set/list_eval_partition.txt": partition} | shots]
 
 
+@cache
+def drawing_seeds() -> list[Files]:
+    texts = {
+        f"set/Greek/character01/0001_{i:02d}.txt": b"START\n%d,-20.5,0\n9,-8,7\nBREAK\n3,-4,9\nBREAK\n" % i
+        for i in (1, 2)
+    }
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in texts.items():
+            archive.writestr(name, content)
+    return [texts, {"set.zip": file.getvalue()}]
+
+
+def read_drawings(folder: Path) -> None:
+    path = next(folder.iterdir())
+    if not holds_drawings(path):
+        raise GarlError("no drawings, which is for the reader of pictures to say")
+    drawings = [drawing for split in ("train", "test") for drawing in load_drawings(path, split)]
+    assert drawings
+    for way in (way for drawing in drawings for way in drawing):
+        assert way.dtype == np.float32
+        assert way.shape[1:] == (2,)
+        assert len(way) > 0
+        assert ((way >= 0) & (way <= 1)).all()
+
+
 # The cache, whose files nobody else should write: whatever they hold, `load` must return what it returned before.
 
 
@@ -440,6 +467,7 @@ READERS = {
     "tar": Reader(tar_seeds, read_set("set.tar"), {".tar": packed(in_tar)}),
     "IDX": Reader(idx_seeds, read_set("set"), {".gz": packed(damage)}),
     "CelebA": Reader(celeba_seeds, read_set("set"), {}),
+    "drawings": Reader(drawing_seeds, read_drawings, {".zip": in_zip}),
     "cache": Reader(cache_seeds, read_cache, {".json": in_json}),
     "stroke file": Reader(stroke_seeds, read_strokes, {".json": in_strokes}),
     "checkpoint": Reader(checkpoint_seeds, read_checkpoint, {".safetensors": in_safetensors}),

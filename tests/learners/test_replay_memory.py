@@ -52,7 +52,7 @@ def test_a_mass_lost_to_rounding_still_finds_something() -> None:
 
 
 def test_the_newest_states_are_kept_with_their_fields() -> None:
-    memory = Replay(ReplayConfig(capacity=7))
+    memory = Replay(ReplayConfig(capacity=7), States)
     for first, n in ((0, 4), (4, 5), (9, 20)):
         memory.add(states(n, first))
     assert len(memory) == 7
@@ -68,7 +68,7 @@ def test_the_newest_states_are_kept_with_their_fields() -> None:
 def test_states_are_drawn_as_often_as_their_priorities_say(prioritised: bool) -> None:
     """χ² with a fixed seed; batches of 3, as the parts of a larger batch would be stratified."""
     config = ReplayConfig(capacity=6, prioritised=prioritised, alpha=0.7, epsilon=0.01)
-    memory, generator = Replay(config), torch.Generator().manual_seed(0)
+    memory, generator = Replay(config, States), torch.Generator().manual_seed(0)
     memory.add(states(6))
     error = torch.tensor([0.0, -1.0, 2.0, 0.5, -4.0, 0.1])
     memory.prioritise(np.arange(6), error)
@@ -83,7 +83,7 @@ def test_states_are_drawn_as_often_as_their_priorities_say(prioritised: bool) ->
 
 @pytest.mark.parametrize(("annealed", "beta"), [(0.0, 0.4), (0.5, 0.7), (1.0, 1.0)])
 def test_weights_undo_the_preference(annealed: float, beta: float) -> None:
-    memory = Replay(ReplayConfig(capacity=8, prioritised=True, alpha=0.6, beta=0.4, epsilon=0.5))
+    memory = Replay(ReplayConfig(capacity=8, prioritised=True, alpha=0.6, beta=0.4, epsilon=0.5), States)
     memory.add(states(5))
     error = torch.tensor([3.0, 0.0, 1.0, 0.0, 7.0])
     memory.prioritise(np.arange(5), error)
@@ -94,7 +94,7 @@ def test_weights_undo_the_preference(annealed: float, beta: float) -> None:
 
 
 def test_a_new_state_has_the_highest_priority() -> None:
-    memory = Replay(ReplayConfig(capacity=4, prioritised=True, alpha=1.0, epsilon=0.5))
+    memory = Replay(ReplayConfig(capacity=4, prioritised=True, alpha=1.0, epsilon=0.5), States)
     memory.add(states(2))
     memory.prioritise(np.arange(2), torch.tensor([6.0, 0.0]))
     memory.add(states(1, 2))
@@ -104,7 +104,7 @@ def test_a_new_state_has_the_highest_priority() -> None:
 @pytest.mark.parametrize("seen", [0, 3, 11])
 def test_a_restored_memory_draws_the_same(seen: int) -> None:
     config = ReplayConfig(capacity=5, prioritised=True)
-    memory, restored = Replay(config), Replay(config)
+    memory, restored = Replay(config, States), Replay(config, States)
     if seen:
         memory.add(states(seen))
         memory.prioritise(np.array([0, 2]), torch.tensor([0.3, 5.1]))
