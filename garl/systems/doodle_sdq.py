@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from garl.brush.geometry import COLOR, OPACITY, STROKE_SIZE, THICKNESS, on_curve
 from garl.brush.spec import Brush
+from garl.commission import Commission
 from garl.data.download import DATASETS
 from garl.data.images import load
 from garl.data.pen_strokes import Drawing, holds_drawings, load_drawings
@@ -39,23 +40,12 @@ from garl.learners.replay import Replay, ReplayConfig, Transitions
 from garl.machine import keep_freed_memory, use_threads
 from garl.paint_picture import lay, resized
 from garl.policy.two_streams import StreamsConfig, TwoStreams, views
-from garl.progress import PaintProgress, Progress, clock, silent
-from garl.runs import load_checkpoint, open_run, read_settings, save_divergence, stop_requests
+from garl.progress import Progress, clock
+from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
+from garl.systems.course import Course, cycles
 from garl.systems.garl import report, tell
-from garl.systems.state import (
-    Parts,
-    SizeLimit,
-    misfit,
-    not_finite,
-    restore_module,
-    restore_parts,
-    share_of_budget,
-    size,
-    tensors_of,
-    under,
-)
-from garl.types import Ground
+from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
 
 NAME = "doodle-sdq"
 SHOWN = 16
@@ -247,25 +237,19 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         agent = DQN(TwoStreams(config.pen.side, reach, config.network), config.dqn)
         memory = Replay(config.replay, Transitions)
         parts: Parts = {**agent.parts(), "memory": memory, "generator": generator}
-        cycle, moves, seconds = 0, 0, 0.0
-        latest: dict[str, float] = {}
+        moves = 0
         if run.checkpoint:
-            restore_parts(parts, run.checkpoint[0], out)
-            about = run.checkpoint[1]
-            cycle, moves, seconds = int(about["cycle"]), int(about["moves"]), float(about["seconds"])
-            if about.get("data") != identity:
+            moves = int(run.checkpoint[1]["moves"])
+            if run.checkpoint[1].get("data") != identity:
                 tell(f"{config.data} has changed since {out} began: the run goes on, but not as it would have")
-            run.checkpoint = None  # it has been copied, and may be large
-        run.start_after(cycle)
+        course = Course(run, parts, {"brush": lessons.brush.to_dict(), "data": identity, "moves": moves})
+        latest: dict[str, float] = {}
 
-        def save() -> None:
-            about = {"cycle": cycle, "moves": moves, "seconds": seconds, "data": identity}
-            run.save(tensors_of(parts), about | {"brush": lessons.brush.to_dict()})
+        def standing() -> dict[str, float]:
+            counts = {"cycle": course.cycle, "updates": course.cycle * config.cycle_updates, "steps": moves}
+            return counts | {"seconds": course.seconds}
 
-        if run.saved is None:  # so that there is one to go back to from the first cycle on
-            save()
-        started = time.monotonic() - seconds
-        while (spent := config.spent(seconds, cycle * config.cycle_updates)) < 1.0 and not stopping():
+        for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
             imitating = spent < config.pretraining
             falling = 1.0 - 0.9 * spent
             for group in agent.optimizer.param_groups:
@@ -300,35 +284,25 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             marks.append(time.perf_counter())
 
             # What it came to.
-            cycle, seconds = cycle + 1, time.monotonic() - started
             metrics |= {"reward/mean": played.reward.mean(), "l2/train": env.error().sum() / blank}
-            record: dict[str, float] = {"cycle": cycle, "updates": cycle * config.cycle_updates, "steps": moves}
-            record |= {name: value.item() for name, value in metrics.items()} | {"pretraining": float(imitating)}
-            learned = {name: part for name, part in parts.items() if name != "memory"}
-            if not math.isfinite(float(size(tensors_of(learned) | metrics))):
-                broken = not_finite(tensors_of(learned) | metrics)
-                save_divergence(out, cycle, broken, record, tensors_of(learned))
-                raise GarlError(
-                    f"training diverged: {broken[0]} is not finite in cycle {cycle} (see {out / 'divergence.json'}); "
-                    f"the last good checkpoint is kept: start a new run with lower learning rates"
-                )
-            spent = config.spent(seconds, cycle * config.cycle_updates)
+            record = standing() | {name: value.item() for name, value in metrics.items()}
+            record |= {"pretraining": float(imitating)}
+            record |= {"seconds/draw": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
+            course.check(record)
+            course.about["moves"] = moves
+            spent = config.spent(course.seconds, course.cycle * config.cycle_updates)
             pretrained = imitating and spent >= config.pretraining
-            if pretrained or cycle % config.validate_every == 0 or cycle == 1:
+            if pretrained or course.cycle % config.validate_every == 0 or course.cycle == 1:
                 record |= validate(agent, lessons, config, out)
-            record |= {"seconds": seconds, "seconds/draw": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
             run.record(record)
+            seconds = course.seconds
             figures = {"time": clock(seconds), "left": clock(max(0.0, seconds / spent - seconds))}
             figures |= {"doing": "imitating" if imitating else "learning", "moves/s": f"{moves / seconds:,.0f}"}
             latest |= record
             watched = "updates", "reward/mean", "imitation/loss", "l2/train", "l2/ratio"
             progress.tell(figures | {name: f"{latest[name]:.4g}" for name in watched if name in latest}, spent)
-            if cycle % config.checkpoint_every == 0:
-                save()
         last = validate(agent, lessons, config, out)
-        run.record({"cycle": cycle, "updates": cycle * config.cycle_updates, "steps": moves, "seconds": seconds} | last)
-        if run.saved != cycle:
-            save()
+        run.record(standing() | last)
     print(f"held-out drawings: L2 is {last['l2/ratio']:.1%} of the blank canvas's")
 
 
@@ -367,35 +341,22 @@ def load_agent(folder: Path) -> Agent:
     """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged."""
     config = load_config(folder)
     tensors, meta = load_checkpoint(folder)
-    weights = under("network.", tensors)
-    with SizeLimit(sum(weight.numel() for weight in weights.values()), folder):
-        network = TwoStreams(config.pen.side, config.pen.reach, config.network)
-    restore_module(network, "network.", tensors, folder)
-    if "brush" not in meta:
-        raise GarlError(misfit(folder))
-    brush = Brush.from_dict(meta["brush"], f"the brush in {folder}")
-    return Agent(config, brush, network.requires_grad_(False))
+    pen = config.pen
+    network = rebuild(lambda: TwoStreams(pen.side, pen.reach, config.network), "network.", tensors, folder)
+    return Agent(config, saved_brush(meta, folder), network.requires_grad_(False))
 
 
-def redraw(
-    agent: Agent,
-    target: np.ndarray,
-    ground: Ground,
-    count: int,
-    brush: Brush,
-    seed: int,
-    progress: PaintProgress = silent,
-    seconds: float | None = None,
-) -> np.ndarray:
-    """At most `count` lines (T, 14) after a drawing (3, H, W) uint8, all in the colour of its ink.
+def redraw(agent: Agent, asked: Commission) -> np.ndarray:
+    """A painter: lines after a drawing, all in the colour of its ink.
 
     The pen sees it small, in a square. It is stopped where it would do for ever what it has done. Raises GarlError if
     it draws nothing."""
+    target, ground, brush = asked.target, asked.ground, asked.brush
     _, height, width = target.shape
     longer = max(height, width)
     wanted, begun = (ink_of(picture, agent.config.pen.side) for picture in (target, ground.canvas))
     env, states = PenEnv(wanted, brush, agent.config.pen, begun), set[bytes]()
-    while env.alive.all() and len(env.strokes) < count:
+    while env.alive.all() and len(env.strokes) < asked.count:
         state = env.canvas.numpy().tobytes() + env.pen.numpy().tobytes()
         if state in states:
             break
@@ -411,9 +372,8 @@ def redraw(
     ink = inked(grey(target))[0, 0] > 192
     strokes[:, COLOR] = target[:, ink].mean(1) / 255
     canvas = ground.canvas.copy()
-    for _ in lay(canvas, strokes, [PreparedBrushes(brush)], ground.seed, ground.painted, ground.free):
-        pass
-    progress(1.0, len(strokes), mean_squared_error(canvas, target), canvas)
+    lay(canvas, strokes, [PreparedBrushes(brush)], ground.seed, ground.painted, ground.free)
+    asked.progress(1.0, len(strokes), mean_squared_error(canvas, target), canvas)
     return strokes
 
 

@@ -88,8 +88,7 @@ def test_strokes_are_the_canvas() -> None:
     for dx, dy, down in ((3, -4, 1), (-4, -1, 0), (2, 2, 1)):
         env.move(torch.tensor([encode(dx, dy, down, 4)]))
     canvas = np.zeros((1, 32, 32), np.uint8)
-    for _ in lay(canvas, np.concatenate(env.strokes), [env.prepared], 0):
-        pass
+    lay(canvas, np.concatenate(env.strokes), [env.prepared], 0)
     np.testing.assert_array_equal(canvas, env.canvas[0].numpy())
     np.testing.assert_allclose(env.strokes[0][0, :4] * 32, [16.5, 16.5, 19.5, 12.5])
     assert [stroke[0, 10] for stroke in env.strokes] == [1.0, 0.0, 1.0]
