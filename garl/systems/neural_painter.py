@@ -49,8 +49,9 @@ from garl.paint_picture import Painting, replay, resized, shrunk, working_size
 from garl.progress import PaintProgress, bar, silent
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
+from garl.systems.course import Course, cycles
 from garl.systems.refine import RefineConfig, as_tensors, descend, propose, thickness_at
-from garl.systems.state import Parts, SizeLimit, restore_module, restore_parts, share_of_budget, tensors_of, under
+from garl.systems.state import Parts, SizeLimit, restore_module, share_of_budget, under
 from garl.types import Ground
 
 NAME = "neural-painter"
@@ -161,21 +162,9 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
         }
         named = {f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()}
         parts: Parts = {"networks": networks, "generator": generator, **named}
-        cycle, seconds = 0, 0.0
-        if run.checkpoint:
-            tensors, meta = run.checkpoint
-            restore_parts(parts, tensors, out)
-            cycle, seconds = int(meta["cycle"]), float(meta["seconds"])
-        run.start_after(cycle)
-        prepared, started = untinted(brush), time.monotonic() - seconds
+        course, prepared = Course(run, parts, {"brush": brush.to_dict()}), untinted(brush)
         unseen_form, unseen = draw(config, brush, prepared, UNSEEN, torch.Generator().manual_seed(config.seed + 2**32))
-
-        def save() -> None:
-            run.save(tensors_of(parts), {"cycle": cycle, "seconds": seconds, "brush": brush.to_dict()})
-
-        if run.saved is None:
-            save()
-        while (spent := config.spent(seconds, cycle * CYCLE)) < 1.0 and not stopping():
+        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
             for optimizer in optimizers.values():
                 optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, 2.02 - 2.0 * spent)
             for _ in range(CYCLE):
@@ -188,28 +177,19 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
                 else:
                     metrics = map_step(networks, form, picture, optimizers["map"])
 
-            cycle += 1
-            seconds = time.monotonic() - started
             figures = {name: value.item() for name, value in metrics.items()}
-            if not all(math.isfinite(value) for value in figures.values()):
-                raise GarlError(
-                    f"training diverged in step {cycle * CYCLE}: start a new run with a lower learning_rate"
-                )
-            last = config.spent(seconds, cycle * CYCLE) >= 1.0
-            if cycle % config.checkpoint_every == 0 or last:
+            course.check(figures)
+            seconds, steps = course.seconds, course.cycle * CYCLE
+            now = config.spent(seconds, steps)
+            if course.cycle % config.checkpoint_every == 0 or now >= 1.0:
                 with torch.inference_mode():
                     made = networks(unseen_form)
                 figures["test/error"] = F.mse_loss(made, unseen).item()
                 figures["test/gap"] = gap(made, unseen)
                 sheet = torch.stack([unseen[:32], made[:32]], 1).flatten(0, 1)
                 save_png(out / "pictures" / "samples.png", grid((255 * sheet).round().byte(), columns=16, scale=2))
-            run.record({"cycle": cycle, "steps": cycle * CYCLE, "seconds": seconds, **figures})
-            about = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            show(config.spent(seconds, cycle * CYCLE), f"{cycle * CYCLE:,} steps  {about}")
-            if cycle % config.checkpoint_every == 0:
-                save()
-        if run.saved != cycle:
-            save()
+            run.record({"cycle": course.cycle, "steps": steps, "seconds": seconds, **figures})
+            show(now, f"{steps:,} steps  " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
 
 def draw(

@@ -6,9 +6,8 @@ overfit. `garl train renderer --kind bezier`.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -21,19 +20,10 @@ from garl.errors import GarlError
 from garl.export.picture import grid, save_png
 from garl.machine import keep_freed_memory, use_threads
 from garl.progress import Progress
-from garl.runs import load_checkpoint, open_run, read_settings, save_divergence, stop_requests
+from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
-from garl.systems.state import (
-    Parts,
-    SizeLimit,
-    misfit,
-    not_finite,
-    restore_module,
-    restore_parts,
-    share_of_budget,
-    tensors_of,
-    under,
-)
+from garl.systems.course import Course, cycles
+from garl.systems.state import Parts, SizeLimit, misfit, restore_module, share_of_budget, under
 
 NAME = "renderer"
 UNSEEN = 2048
@@ -113,50 +103,44 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     unseen = torch.rand(UNSEEN, 10, generator=torch.Generator().manual_seed(2**53 + config.seed))
     truth = painted(pen, prepared, unseen, config.side)
     few = UNSEEN // 4
-    with open_run(out, {"system": NAME, **config.model_dump(mode="json")}, resume) as run, Progress(out) as progress:
+    with (
+        open_run(out, {"system": NAME, **config.model_dump(mode="json")}, resume) as run,
+        Progress(out) as progress,
+        stop_requests() as stopping,
+    ):
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
         network = network_of(config.network, config.side)
         optimizer = optimizer_of(network, config)
         parts: Parts = {"network": network, "optimizer": optimizer, "generator": generator}
-        cycle, before, brush = 0, 0.0, {"brush": pen.brush.to_dict()}
-        if run.checkpoint:
-            restore_parts(parts, run.checkpoint[0], out)
-            cycle, before = int(run.checkpoint[1]["cycle"]), float(run.checkpoint[1]["seconds"])
-        run.start_after(cycle)
-        started = time.monotonic() - before
-        with stop_requests() as stopping:
-            while (spent := config.spent(seconds := time.monotonic() - started, cycle * CYCLE)) < 1 and not stopping():
-                for group in optimizer.param_groups:
-                    group["lr"] = config.learning_rate * max(0.01, 1.0 - spent)
-                losses = []
-                for _ in range(CYCLE):
-                    numbers = torch.rand(config.batch_size, 10, generator=generator)
-                    gap = network.train()(numbers) - painted(pen, prepared, numbers, config.side)
-                    loss = gap.square().mean()
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimizer.step()
-                    losses.append(loss.detach())
-                cycle += 1
-                record: dict[str, float] = {"cycle": cycle, "updates": cycle * CYCLE, "seconds": seconds}
-                record |= {"steps": cycle * CYCLE * config.batch_size, "loss": torch.stack(losses).mean().item()}
-                if broken := not_finite(tensors_of(parts)):
-                    save_divergence(out, cycle, broken, record, tensors_of(parts))
-                    raise GarlError(f"training diverged: {broken[0]} is not finite: lower learning_rate and train anew")
-                if cycle % config.picture_every == 0:
-                    figures = measure(network, unseen[:few], truth[:few])
-                    record |= {f"validation/{name}": value for name, value in figures.items()}
-                    picture(out, network, unseen, truth)
-                run.record(record)
-                progress.tell({name: f"{value:.5g}" for name, value in record.items()}, spent)
-                if cycle % config.checkpoint_every == 0:
-                    run.save(tensors_of(parts), {"cycle": cycle, "seconds": time.monotonic() - started} | brush)
-        record = {"cycle": cycle, "updates": cycle * CYCLE, "steps": cycle * CYCLE * config.batch_size}
-        record |= {f"test/{name}": value for name, value in measure(network, unseen, truth).items()}
-        run.record(record | {"seconds": time.monotonic() - started})
-        if run.saved != cycle:
-            run.save(tensors_of(parts), {"cycle": cycle, "seconds": time.monotonic() - started} | brush)
+        course = Course(run, parts, {"brush": pen.brush.to_dict()})
+
+        def so_far() -> dict[str, float]:
+            done = {"cycle": course.cycle, "updates": course.cycle * CYCLE, "seconds": course.seconds}
+            return done | {"steps": course.cycle * CYCLE * config.batch_size}
+
+        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * max(0.01, 1.0 - spent)
+            losses = []
+            for _ in range(CYCLE):
+                numbers = torch.rand(config.batch_size, 10, generator=generator)
+                gap = network.train()(numbers) - painted(pen, prepared, numbers, config.side)
+                loss = gap.square().mean()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+            record = so_far() | {"loss": torch.stack(losses).mean().item()}
+            course.check(record)
+            if course.cycle % config.picture_every == 0:
+                figures = measure(network, unseen[:few], truth[:few])
+                record |= {f"validation/{name}": value for name, value in figures.items()}
+                picture(out, network, unseen, truth)
+            run.record(record)
+            progress.tell({name: f"{value:.5g}" for name, value in record.items()}, spent)
+        record = so_far() | {f"test/{name}": value for name, value in measure(network, unseen, truth).items()}
+        run.record(record)
         picture(out, network, unseen, truth)
     print(f"{UNSEEN:,} strokes never seen: L1 {record['test/l1']:.5f}, L2 {record['test/l2']:.6f}")
 
@@ -187,3 +171,12 @@ def load_renderer(folder: Path) -> tuple[NeuralRenderer, Config]:
     brush = Brush.from_dict(meta["brush"], f"the brush in {folder}")
     renderer = NeuralRenderer(Pen(brush, pen.level, pen.cells), network)
     return renderer.requires_grad_(False).eval(), config
+
+
+def load_fitting(folder: Path, **wanted: Any) -> NeuralRenderer:
+    """The renderer that the run in `folder` has trained. Raises GarlError if it was made for other than `wanted`."""
+    renderer, made = load_renderer(folder)
+    for name, value in wanted.items():
+        if getattr(made, name) != value:
+            raise GarlError(f"{folder} is of {name} {getattr(made, name)}: set {name} to that")
+    return renderer

@@ -3,8 +3,8 @@
 `in_tiles`: an agent of GARL that has learned with `--condition picture` first paints the whole picture on one canvas;
 then, on what it has painted, each of four quarters, each of sixteen parts, and so on, as in PaintBot (Jia et al. 2019).
 
-`whole_then_tiles`: one of Learning to Paint paints the whole, and then as many tiles at once as it is told, as in that
-paper's code. Before each action it sees what the engine has painted, strokes that reach over from other tiles included.
+`whole_then_tiles`: one of Learning to Paint, or of StrokeNet, paints the whole, and then as many tiles at once as it is
+told, as in the former paper's code. Before each action it sees what the engine has painted, strokes that reach over from other tiles included.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from garl.paint_picture import lay, resized, shrunk
 from garl.progress import PaintProgress, silent
 from garl.rollout import collect
 from garl.sample import as_seen
-from garl.systems import learning_to_paint
+from garl.systems import learning_to_paint, stroke_net
 from garl.systems.garl import Agent, draw_noise, make_env
 from garl.types import Ground
 
@@ -103,7 +103,7 @@ def _canvas(strokes: np.ndarray, ground: Ground, brush: Brush, size: tuple[int, 
 
 
 def whole_then_tiles(
-    agent: learning_to_paint.Agent,
+    agent: learning_to_paint.Agent | stroke_net.Agent,
     tiles: int,
     target: np.ndarray,
     ground: Ground,
@@ -115,7 +115,7 @@ def whole_then_tiles(
 ) -> np.ndarray:
     """Strokes (count, 14) for a target (3, H, W) uint8, fewer if `seconds` end first: after one painting of the whole
     the agent goes on in tiles × tiles."""
-    started, actions, side = time.monotonic(), agent.config.actions, agent.config.side
+    started, actions, side = time.monotonic(), agent.actions, agent.side
     size = tiles * side, tiles * side  # every tile has the size that the agent learned on
     wanted, canvas, free = resized(target, size), resized(ground.canvas, size).copy(), shrunk(ground.free, size)
     strokes, action, prepared = np.empty((0, STROKE_SIZE), np.float32), 0, [PreparedBrushes(brush)]
