@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from garl.brush.spec import Brush
 from garl.data.images import load
-from garl.engine.neural import Pen, Renderer, Twin, pen_of
+from garl.engine.neural import SHAPE, Pen, Renderer, Twin, pen_of
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
 from garl.machine import keep_freed_memory, use_threads
@@ -67,6 +68,9 @@ class Config(Settings):
     """Strokes in a drawing."""
     pieces: int = Field(2, ge=1)
     """Curves in a stroke, which the pen draws without being lifted; 8 are as long as the paper's 16 points."""
+    color: Literal["ink", "own"] = "ink"
+    """ink: every stroke is black on light canvases and white on dark ones, as characters are drawn; own: the agent
+    chooses each stroke's colour."""
     renderer_run: Path | None = None
     """The run folder of `garl train renderer --kind bezier`, of the same side; by default the gradient flows through
     the engine's analytic twin."""
@@ -95,6 +99,11 @@ class Config(Settings):
     threads: int = Field(0, ge=0)
     """CPU threads; 0: one per core."""
 
+    @property
+    def ink(self) -> float | None:
+        """What every stroke's colour is, 0..1; None: each has its own."""
+        return None if self.color == "own" else float((self.background or 0) < 128)
+
     def spent(self, seconds: float, updates: int) -> float:
         """The share of the budget that is used up, 0..1 and beyond."""
         return share_of_budget(self.minutes, self.updates, seconds, updates)
@@ -105,18 +114,19 @@ class Draughtsman(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.pieces = config.pieces
+        self.pieces, self.ink = config.pieces, config.ink
         self.eye = ResNet(config.memory, config.side, config.network, batch_norm=False)
         self.memory = nn.GRUCell(config.memory, config.memory)
         self.hand = nn.Linear(config.memory, numbers_of(config.pieces))
 
-    def forward(
-        self, canvas: Tensor, target: Tensor, progress: Tensor, memory: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, canvas: Tensor, target: Tensor, progress: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         """(canvas, target (N, 3, S, S), 0..1, share (N,) of the strokes that are drawn, what it remembers (N, M), None
         before the first stroke) → the stroke (N, pieces, 13) and what it remembers now."""
         memory = self.memory(self.eye(seen(canvas, target, progress)).relu(), memory)
-        return chain(self.hand(memory).sigmoid(), self.pieces), memory
+        action = chain(self.hand(memory).sigmoid(), self.pieces)
+        if self.ink is not None:
+            action = torch.cat([action[..., SHAPE], torch.full_like(action[..., SHAPE.stop :], self.ink)], -1)
+        return action, memory
 
 
 def numbers_of(pieces: int) -> int:
@@ -229,13 +239,13 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             if course.cycle % config.validate_every == 0:
                 record |= measure(agent, model, validation, easel, out)
             run.record(record)
-            show = {name: f"{record[name]:.4g}" for name in ("updates", "loss", "l2/train", "l2/ratio") if name in record}
+            show = {name: f"{record[name]:.4g}" for name in ("updates", "loss", "l2/train")}
             progress.tell({"minutes": f"{course.seconds / 60:.1f}"} | show, spent)
         last = measure(agent, model, validation, easel, out)
         run.record(so_far() | last)
     print(
-        f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's ({last['l2/model']:.1%} as the model "
-        f"shows them)"
+        f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's, "
+        f"and {last['l2/model']:.1%} as the model shows them"
     )
 
 

@@ -4,7 +4,8 @@
 then, on what it has painted, each of four quarters, each of sixteen parts, and so on, as in PaintBot (Jia et al. 2019).
 
 `whole_then_tiles`: one of Learning to Paint, or of StrokeNet, paints the whole, and then as many tiles at once as it is
-told, as in the former paper's code. Before each action it sees what the engine has painted, strokes that reach over from other tiles included.
+told, as in the former paper's code. Before each action it sees what the engine has painted, strokes that reach over
+from other tiles included.
 """
 
 from __future__ import annotations
