@@ -462,7 +462,7 @@ def test_a_recurrent_agent_learns_to_redraw_and_redraws(
     tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sizes = "--side 16 --strokes 2 --network.width 2 --memory 8 --batch-size 2 --validation 2 --background 9"
+    sizes = "--side 16 --strokes 2 --width 2 --memory 8 --batch-size 2 --validation 2 --background 9"
     result = garl("train", "stroke-net", "--out", "run", "--updates", 1, *sizes.split())
     assert result.code == 0
     assert "held-out pictures: L2 is " in result.out

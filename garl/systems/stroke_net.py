@@ -18,6 +18,7 @@ ink that it does not touch yet; what is reported is what the engine paints, and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,7 +35,7 @@ from garl.engine.neural import SHAPE, Pen, Renderer, Twin, pen_of
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
 from garl.machine import keep_freed_memory, use_threads
-from garl.policy.resnet import ResNet, ResNetConfig, seen
+from garl.policy.resnet import SEEN, seen
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
@@ -74,8 +75,8 @@ class Config(Settings):
     renderer_run: Path | None = None
     """The run folder of `garl train renderer --kind bezier`, of the same side; by default the gradient flows through
     the engine's analytic twin."""
-    network: ResNetConfig = ResNetConfig()
-    """What looks at canvas and target."""
+    width: int = Field(16, ge=1)
+    """Feature maps of the first convolution that looks at canvas and target; the others have twice as many."""
     memory: int = Field(256, ge=1)
     """Numbers that the agent remembers from stroke to stroke."""
     unfinished: float = Field(0.1, ge=0.0, le=1.0)
@@ -115,18 +116,45 @@ class Draughtsman(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.pieces, self.ink = config.pieces, config.ink
-        self.eye = ResNet(config.memory, config.side, config.network, batch_norm=False)
+        self.eye = eye_of(config.side, config.width, config.memory)
         self.memory = nn.GRUCell(config.memory, config.memory)
         self.hand = nn.Linear(config.memory, numbers_of(config.pieces))
+        nn.init.orthogonal_(self.hand.weight, 2.0)
 
     def forward(self, canvas: Tensor, target: Tensor, progress: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         """(canvas, target (N, 3, S, S), 0..1, share (N,) of the strokes that are drawn, what it remembers (N, M), None
         before the first stroke) → the stroke (N, pieces, 13) and what it remembers now."""
-        memory = self.memory(self.eye(seen(canvas, target, progress)).relu(), memory)
+        memory = self.memory(self.eye(seen(canvas, target, progress)), memory)
         action = chain(self.hand(memory).sigmoid(), self.pieces)
         if self.ink is not None:
             action = torch.cat([action[..., SHAPE], torch.full_like(action[..., SHAPE.stop :], self.ink)], -1)
         return action, memory
+
+
+def eye_of(side: int, width: int, outputs: int) -> nn.Sequential:
+    """(N, 9, S, S), as `seen` makes it → (N, outputs): convolutions and a linear layer that keeps all places.
+
+    Few layers, as where ink lies is what counts, and a start that is orthogonal with a ReLU's gain: with PyTorch's own
+    the answer depends on the picture by a millionth at first.
+    """
+    quarter = math.ceil(side / 4)
+    layers = [
+        nn.Conv2d(SEEN, width, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(2 * width, 2 * width, 3, 1, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * width * quarter**2, outputs),
+        nn.ReLU(),
+    ]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, 2**0.5)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
 
 
 def numbers_of(pieces: int) -> int:
