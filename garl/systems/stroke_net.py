@@ -85,7 +85,7 @@ class Config(Settings):
     """Errors are taken at so many scales, each of half the pixels a side; the paper's alone: 1."""
     batch_size: int = Field(32, ge=2)
     """Drawings in an update."""
-    learning_rate: float = Field(1e-3, gt=0.0)
+    learning_rate: float = Field(2e-3, gt=0.0)
     """Step size of Adam, falling to zero over the budget."""
     clip: float = Field(1.0, gt=0.0)
     """Largest norm of a gradient."""
