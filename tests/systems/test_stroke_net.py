@@ -236,8 +236,11 @@ def test_a_trained_agent_redraws_pictures_of_any_shape(run: Path, tiny_run: Path
         load_agent(tiny_run)
 
 
-def test_it_learns_through_a_network_as_well(tmp_path: Path) -> None:
-    made = renderer.Config(side=16, network=NetworkConfig(width=8), updates=50, threads=1)
+def test_it_learns_through_a_network_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renderer, "UNSEEN", 64)
+    monkeypatch.setattr(renderer, "CYCLE", 1)
+    monkeypatch.setattr("garl.systems.stroke_net.CYCLE", 1)
+    made = renderer.Config(side=16, network=NetworkConfig(width=8), updates=1, threads=1)
     renderer.train(made, tmp_path / "renderer")
     settings = {"renderer_run": tmp_path / "renderer", "updates": 1}
     train(TINY.changed(settings), tmp_path / "run")
