@@ -92,7 +92,8 @@ def compare(config: ltp.Config, pictures: int) -> None:
     brush = agent.pen.brush
     target = load(config.data, size=(config.side, config.side), channels=3, split="test").array[:pictures].copy()
     blank = np.full_like(target, config.background)
-    canvases = ltp.paint(agent.act, torch.from_numpy(target), config, agent.pen, PreparedBrushes(brush))
+    easel = ltp.Easel(config.background, config.actions, agent.pen, PreparedBrushes(brush))
+    canvases = ltp.paint(agent.act, torch.from_numpy(target), easel)
     searched = np.empty_like(target)
     for i, picture in enumerate(target):
         ground = Ground(blank[i], np.ones(picture.shape[1:], np.bool_), i)

@@ -16,7 +16,7 @@ Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
   train PRESET      train an agent; presets: digits (a laptop, minutes), thesis, thesis-fast; conditional, paintbot
                     (agents that redraw what they are shown); other systems: neural-painter,
-                    learning-to-paint, renderer, doodle-sdq
+                    learning-to-paint, renderer, stroke-net, doodle-sdq
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json .gcode .hpgl
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json .gcode .hpgl
   finish PICTURE    go on from an unfinished picture or stroke file, towards a photo or as a trained agent would
@@ -152,6 +152,13 @@ def renderer(arguments: list[str]) -> None:
         print(f"trained: {folder}\nnext: garl train learning-to-paint {what} --data PATH")
 
 
+def stroke_net(arguments: list[str]) -> None:
+    from garl.systems.stroke_net import Config, load_config, train
+
+    if folder := _train("stroke-net", Config(), load_config, train, arguments):
+        print(f"trained: {folder}\nnext: garl paint PICTURE --painter stroke-net --agent {folder} --out drawing.png")
+
+
 def doodle_sdq(arguments: list[str]) -> None:
     from garl.systems.doodle_sdq import Config, load_config, train
 
@@ -163,6 +170,7 @@ SYSTEMS: dict[str, Callable[[list[str]], None]] = {
     "neural-painter": neural_painter,
     "learning-to-paint": learning_to_paint,
     "renderer": renderer,
+    "stroke-net": stroke_net,
     "doodle-sdq": doodle_sdq,
 }
 """What `garl train` knows beside GARL's presets."""
@@ -238,7 +246,7 @@ def sample(arguments: list[str]) -> None:
     _parse(command, "sample", arguments)
 
 
-PainterName = Literal["default", "refine", "greedy", "garl", "neural", "learning-to-paint", "doodle-sdq"]
+PainterName = Literal["default", "refine", "greedy", "garl", "neural", "learning-to-paint", "stroke-net", "doodle-sdq"]
 Order = Literal["as-painted", "coarse-to-fine", "colour", "region"]
 
 
@@ -279,10 +287,10 @@ def paint(arguments: list[str]) -> None:
             painter: refine moves all strokes together by gradient; greedy searches one after the other; default is
                 refine, and greedy for brushes whose texture no gradient knows. Those that are trained: garl is an agent
                 that redraws what it is shown; neural moves all strokes by gradient through a network; learning-to-paint
-                is an agent, too; doodle-sdq is one for drawings of lines.
+                and stroke-net are agents, too; doodle-sdq is one for drawings of lines.
             agent: Run folder of a painter that is trained: for garl of `garl train conditional` or the like, for the
-                others of `garl train neural-painter`, `learning-to-paint` and `doodle-sdq`; by default the agent that
-                ships for it, if one does. The brush is its own, garl's background, too.
+                others of `garl train` and their name (neural: neural-painter); by default the agent that ships for it,
+                if one does. The brush is its own; garl's and stroke-net's background, too.
             background: The paper's colour, a name or #rrggbb; transparent parts of the photo show it.
             palette: Paint in so many colours, found in the photo, or in those of a file: a text with a #rrggbb or a
                 name in each line, or a GIMP palette.

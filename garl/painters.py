@@ -29,11 +29,11 @@ class TrainedConfig(Settings):
     features: Path | None = None
     """VGG16 weights for that view (see docs/painters.md); by default a small network."""
     tiles: int | None = Field(None, ge=1, le=16)
-    """Learning to Paint's agent paints the whole picture first, and then this many tiles a side, by default 4; 1: the
-    whole alone."""
+    """The agents of Learning to Paint and StrokeNet paint the whole picture first, and then this many tiles a side, by
+    default 4; 1: the whole alone."""
 
 
-OWNERS = {"loss": "neural", "features": "neural", "tiles": "learning-to-paint"}
+OWNERS = {"loss": ("neural",), "features": ("neural",), "tiles": ("learning-to-paint", "stroke-net")}
 """Whom each of these settings is for."""
 
 
@@ -65,8 +65,8 @@ def choose_painter(
         trained = ", ".join(TRAINED)
         raise GarlError(f"a painter that is trained ({trained}) and the run of its agent go together: give both")
     for setting, value in config:
-        if value is not None and OWNERS[setting] != name:
-            owner = OWNERS[setting]
+        if value is not None and name not in OWNERS[setting]:
+            owner = OWNERS[setting][0]
             raise GarlError(f"--{setting} is the {owner} painter's: leave it out, or add --painter {owner} --agent RUN")
     if agent is None:
         return Artist(PAINTERS[name], brush or load_brush("hard_round"), paper)
@@ -109,6 +109,16 @@ def _learning_to_paint(run: Path, paper: Paper, config: TrainedConfig) -> Artist
     return Artist(partial(tiles.whole_then_tiles, agent, config.tiles or 4), agent.pen.brush, paper)
 
 
+def _stroke_net(run: Path, paper: Paper, config: TrainedConfig) -> Artist:
+    """An agent of StrokeNet; its brush and its paper are its own."""
+    from garl.systems import tiles
+    from garl.systems.stroke_net import load_agent
+
+    agent = load_agent(run)
+    background = (agent.background,) * 3
+    return Artist(partial(tiles.whole_then_tiles, agent, config.tiles or 4), agent.pen.brush, background)
+
+
 def _doodle_sdq(run: Path, paper: Paper, config: TrainedConfig) -> Artist:
     """A pen that redraws drawings; its lines keep the one colour that it gave them."""
     from garl.systems.doodle_sdq import load_agent, redraw
@@ -121,6 +131,7 @@ TRAINED: dict[str, Callable[[Path, Paper, TrainedConfig], Artist]] = {
     "garl": _garl,
     "neural": _neural,
     "learning-to-paint": _learning_to_paint,
+    "stroke-net": _stroke_net,
     "doodle-sdq": _doodle_sdq,
 }
 """Painters that must be trained: (run folder, paper that is asked for, what they are told) → artist."""

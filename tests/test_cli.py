@@ -217,6 +217,8 @@ MISTAKES = {
     "train doodle-sdq --out new --pen.reach 1": "reach must be greater than or equal to 2",
     "train doodle-sdq --resume --out run": "run is no run of `garl train doodle-sdq`",
     "paint text.png --out a.png --painter doodle-sdq --agent run": "no run of `garl train doodle-sdq`",
+    "train stroke-net --out new --data nowhere": "there is no data 'nowhere'",
+    "train stroke-net --resume --out run": "run is no run of `garl train stroke-net`",
     "train renderer --out new --side 20": "side must be a multiple of 8, not 20",
     "paint text.png --out a.png --agent run": "go together: give both",
     "paint text.png --out a.png --painter learning-to-paint --agent run": "no run of `garl train learning-to-paint`",
@@ -476,6 +478,24 @@ def test_a_pen_learns_to_redraw_and_draws(tmp_path: Path, garl: Garl, monkeypatc
     assert "held-out drawings: L2 is " in result.out
     assert garl("train", "doodle-sdq", "--resume", "--out", "run", "--updates", 3).code == 0
     assert json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["updates"] == 3
+
+
+def test_a_recurrent_agent_learns_to_redraw_and_redraws(
+    tmp_path: Path, garl: Garl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = "--side 16 --strokes 2 --width 2 --memory 8 --batch-size 2 --validation 2 --background 9"
+    result = garl("train", "stroke-net", "--out", "run", "--updates", 1, *sizes.split())
+    assert result.code == 0
+    assert "held-out pictures: L2 is " in result.out
+    assert "next: garl paint PICTURE --painter stroke-net --agent run" in result.out
+    assert garl("train", "stroke-net", "--resume", "--out", "run", "--updates", 26).code == 0
+    assert json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["updates"] == 50
+    Image.new("RGB", (40, 24), "navy").save("photo.png")
+    paint = "paint", "photo.png", "--painter", "stroke-net", "--agent", "run", "--strokes", 4, "--tiles", 1
+    assert garl(*paint, "--out", "a.json").code == 0
+    written = json.loads(Path("a.json").read_text())
+    assert len(written["paintings"][0]["strokes"]) == 4
 
 
 def test_help_of_the_program_and_of_train(garl: Garl) -> None:

@@ -259,8 +259,9 @@ def look_at_copies(run: Path, data: str) -> tuple[np.ndarray, dict[str, Any]]:
     size = agent.config.side, agent.config.side
     pictures = load(data, size=size, channels=3, split="test").array
     spread = np.linspace(0, len(pictures) - 1, COPIES).round().astype(int)  # neighbours by name may be alike
-    target, brushes = torch.from_numpy(pictures[spread]), PreparedBrushes(agent.pen.brush)
-    canvases = learning_to_paint.paint(agent.act, target, agent.config, agent.pen, brushes)
+    target, prepared = torch.from_numpy(pictures[spread]), PreparedBrushes(agent.pen.brush)
+    easel = learning_to_paint.Easel(agent.config.background, agent.actions, agent.pen, prepared)
+    canvases = learning_to_paint.paint(agent.act, target, easel)
     blank, error = learning_to_paint.squared_error(canvases[[0, -1]], target).mean(1).tolist()
     figures = {"pictures": COPIES, "target_error": error, "target_error_blank": blank, "ratio": error / blank}
     return sheet(torch.stack([target, canvases[-1]], 1)[:: 2 * COPIES // SHOWN].flatten(0, 1).numpy()), figures

@@ -2,14 +2,18 @@
 
 A stroke covers the pixels near its curve: with d the distance to the curve, r the radius and e the width of the edge,
 
-    u = clip((r − d) / e + 1/2, 0, 1)        m = strength · u² (3 − 2u)        c ← c + opacity · m · (colour − c)
+    S(u) = u² (3 − 2u) for u = clip(u, 0, 1)        m = strength · (S((r − d) / e + 1/2) − S((−r − d) / e + 1/2))
+    c ← c + opacity · m · (colour − c)
 
-for each stroke in turn. The curve is a polyline of PIECES pieces, so that d is exact for it, and so is its gradient:
-the nearest point of a piece does not move along it to first order (the envelope theorem), so that ∂d/∂point is minus
-the unit normal, shared out by the point's weight there. A triangle is filled: inside, d counts as negative.
+for each stroke in turn. The second S counts only where the stroke is finer than its edge, and cannot cover a pixel.
+Pressure goes from start to end in proportion to the curve's parameter, r and e with it; the engine's goes by the length
+of the way, which is nearly the same unless the control point lies close to an end. The curve is a polyline of PIECES
+pieces, so that d is exact for it, and so is its gradient: the nearest point of a piece does not move along it to first
+order (the envelope theorem), so that ∂d/∂point is minus the unit normal, shared out by the point's weight there; only
+where pressure changes does it count that it moves. A triangle is filled: inside, d counts as negative.
 
 The backward pass walks the strokes in reverse, over their bounding boxes alone, with what lay under each of them kept
-from the forward pass. Texture, jitter, taper and pressure have no twin: `tip_of` measures what of a brush has one.
+from the forward pass. Texture, jitter and taper have no twin: `tip_of` measures what of a brush has one.
 """
 
 from __future__ import annotations
@@ -23,7 +27,17 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from garl.brush.geometry import OPACITY, PLAIN_SIZE, POINTS, POINTS_PER_TYPE, STROKE_SIZE, THICKNESS, fully_pressed
+from garl.brush.geometry import (
+    END_PRESSURE,
+    OPACITY,
+    PLAIN_SIZE,
+    POINTS,
+    POINTS_PER_TYPE,
+    START_PRESSURE,
+    STROKE_SIZE,
+    THICKNESS,
+    fully_pressed,
+)
 from garl.brush.spec import Brush
 from garl.engine.paint import PreparedBrushes, render_strokes
 
@@ -82,7 +96,7 @@ def tip_of(brush: Brush) -> Tip:
     best, tip = math.inf, Tip(polyline(kind), False, 0.5, 0.1, 1.0)
     for radius in np.linspace(0.1, 0.7, 61):
         for edge in np.geomspace(0.02, 1.4, 30):
-            shape = _falloff((radius - distance) / edge + 0.5)
+            shape = _falloff((radius - distance) / edge + 0.5) - _falloff((-radius - distance) / edge + 0.5)
             strength = float(np.clip(shape @ across / max(shape @ shape, 1e-9), FAINTEST, 1.0))
             gap = float(np.square(strength * shape - across).sum())
             if gap < best:
@@ -114,9 +128,9 @@ def _falloff(u: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, error_model="numpy")
-def _outline(stroke, weights, height, width, radius, edge, corners, rates):
-    """Fill `corners` (K + 1, 2) in pixels and `rates` = (r, e, dr, de): radius and edge, and what each gains from
-    one unit of thickness. Returns the box (left, top, right, bottom) of pixels that the stroke can touch."""
+def _outline(stroke, weights, height, width, radius, edge, corners):
+    """Fill `corners` (K + 1, 2) in pixels. Returns the box (left, top, right, bottom) of pixels that the stroke can
+    touch, and how far from the curve that is."""
     short = min(height, width)
     low_x = low_y = np.float32(FAR)
     high_x = high_y = np.float32(-FAR)
@@ -128,25 +142,21 @@ def _outline(stroke, weights, height, width, radius, edge, corners, rates):
         )
         corners[k, 0], corners[k, 1] = x, y
         low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
-    rates[2] = radius * short
-    rates[0] = rates[2] * stroke[THICKNESS]
-    soft = edge * short
-    rates[3] = soft if soft * stroke[THICKNESS] > SHARPEST else 0.0
-    rates[1] = max(SHARPEST, soft * stroke[THICKNESS])
-    margin = rates[0] + 0.5 * rates[1]
+    widest = short * stroke[THICKNESS] * max(stroke[START_PRESSURE], stroke[END_PRESSURE])
+    margin = radius * widest + 0.5 * max(SHARPEST, edge * widest)
     left, top = max(0, int(math.floor(low_x - margin))), max(0, int(math.floor(low_y - margin)))
     right, bottom = min(width, int(math.ceil(high_x + margin))), min(height, int(math.ceil(high_y + margin)))
-    return left, top, max(left, right), max(top, bottom)
+    return left, top, max(left, right), max(top, bottom), margin
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def boxes(strokes, weights, height, width, radius, edge):
     """The boxes of strokes (T, 14): (T, 5) int64 of left, top, right, bottom and the pixels of all boxes before."""
     found = np.empty((len(strokes), 5), np.int64)
-    corners, rates = np.empty((len(weights), 2), np.float32), np.empty(4, np.float32)
+    corners = np.empty((len(weights), 2), np.float32)
     before = 0
     for i in range(len(strokes)):
-        left, top, right, bottom = _outline(strokes[i], weights, height, width, radius, edge, corners, rates)
+        left, top, right, bottom, _ = _outline(strokes[i], weights, height, width, radius, edge, corners)
         found[i] = left, top, right, bottom, before
         before += (right - left) * (bottom - top)
     return found
@@ -200,6 +210,13 @@ def _inside(corners, x, y):
     return right_of == 0 or right_of == 3
 
 
+@njit(cache=True, error_model="numpy")
+def _widths(stroke, corners):
+    """The stroke's thickness under its start pressure, and what every piece of a polyline with so many corners adds."""
+    first, last = stroke[THICKNESS] * stroke[START_PRESSURE], stroke[THICKNESS] * stroke[END_PRESSURE]
+    return first, (last - first) / np.float32(corners - 1)
+
+
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def forward(strokes, canvas, found, weights, filled, radius, edge, strength, cover, along, under):
     """Paint strokes (T, 14) onto `canvas` (3, H, W) float32, in place.
@@ -208,23 +225,26 @@ def forward(strokes, canvas, found, weights, filled, radius, edge, strength, cov
     nearest place of the curve, under (3, N) the canvas before.
     """
     _, height, width = canvas.shape
-    corners, rates = np.empty((len(weights), 2), np.float32), np.empty(4, np.float32)
+    corners, short = np.empty((len(weights), 2), np.float32), min(height, width)
     zero, one, half = np.float32(0.0), np.float32(1.0), np.float32(0.5)
     two, three, full = np.float32(2.0), np.float32(3.0), np.float32(strength)
+    thick, soft, sharpest = np.float32(radius * short), np.float32(edge * short), np.float32(SHARPEST)
     for i in range(len(strokes)):
         left, top, right, bottom, start = found[i]
         box_width = right - left
         end = start + box_width * (bottom - top)
-        _outline(strokes[i], weights, height, width, radius, edge, corners, rates)
-        r, e = rates[0], rates[1]
+        reach = np.float32(_outline(strokes[i], weights, height, width, radius, edge, corners)[4])
         places, covered = along[start:end], cover[start:end]
-        _measure(corners, filled, left, top, right, bottom, r + half * e, covered, places)
-        inverse = one / e
+        _measure(corners, filled, left, top, right, bottom, reach, covered, places)
+        first, rise = _widths(strokes[i], len(corners))
         for k in range(end - start):
             squared = covered[k]
             distance = math.sqrt(squared) if squared >= zero else -math.sqrt(-squared)
+            wide = first + rise * places[k]
+            r, inverse = thick * wide, one / max(sharpest, soft * wide)
             u = min(one, max(zero, (r - distance) * inverse + half))
-            covered[k] = full * u * u * (three - two * u)
+            v = zero if filled else min(one, max(zero, (-r - distance) * inverse + half))
+            covered[k] = full * (u * u * (three - two * u) - v * v * (three - two * v))
         opacity = strokes[i, OPACITY]
         for channel in range(3):
             color = strokes[i, 6 + channel]
@@ -245,15 +265,15 @@ def backward(strokes, slope, found, weights, filled, radius, edge, strength, cov
     """
     _, height, width = slope.shape
     gradient = np.zeros((len(strokes), STROKE_SIZE), np.float32)
-    corners, rates = np.empty((len(weights), 2), np.float32), np.empty(4, np.float32)
-    pulls = np.empty((len(weights), 2), np.float64)
+    corners, short = np.empty((len(weights), 2), np.float32), min(height, width)
+    pulls, last = np.empty((len(weights), 2), np.float64), len(weights) - 1
     for i in range(len(strokes) - 1, -1, -1):
         left, top, right, bottom, k = found[i]
-        _outline(strokes[i], weights, height, width, radius, edge, corners, rates)
-        r, e, dr, de = rates
+        _outline(strokes[i], weights, height, width, radius, edge, corners)
+        first, rise = _widths(strokes[i], len(corners))
         opacity, full = strokes[i, OPACITY], np.float32(strength)
         red, green, blue = strokes[i, 6], strokes[i, 7], strokes[i, 8]
-        to_red = to_green = to_blue = to_opacity = to_thickness = 0.0
+        to_red = to_green = to_blue = to_opacity = to_first = to_rise = 0.0
         pulls[:] = 0.0
         for y in range(top, bottom):
             for x in range(left, right):
@@ -269,30 +289,47 @@ def backward(strokes, slope, found, weights, filled, radius, edge, strength, cov
                     slope[0, y, x], slope[1, y, x], slope[2, y, x] = g0 * rest, g1 * rest, g2 * rest
                     to_opacity += to_alpha * m
                     if m < full:
-                        piece = min(int(along[k]), len(corners) - 2)
+                        piece = min(int(along[k]), last - 1)
                         f = along[k] - np.float32(piece)
                         ax, ay = corners[piece, 0], corners[piece, 1]
-                        dx = np.float32(x) + np.float32(0.5) - ax - f * (corners[piece + 1, 0] - ax)
-                        dy = np.float32(y) + np.float32(0.5) - ay - f * (corners[piece + 1, 1] - ay)
+                        ex, ey = corners[piece + 1, 0] - ax, corners[piece + 1, 1] - ay
+                        px, py = np.float32(x) + np.float32(0.5) - ax, np.float32(y) + np.float32(0.5) - ay
+                        dx, dy = px - f * ex, py - f * ey
                         distance = math.sqrt(dx * dx + dy * dy)
                         sign = -1.0 if filled and _inside(corners, x + 0.5, y + 0.5) else 1.0
-                        u = (r - sign * distance) / e + 0.5
-                        if u < 1.0:
-                            to_u = to_alpha * opacity * full * 6.0 * u * (1.0 - u)
-                            to_thickness += to_u * (dr - (u - 0.5) * de) / e
-                            if distance > 1e-6:
-                                pull = sign * to_u / (e * distance)
-                                pulls[piece, 0] += pull * dx * (1.0 - f)
-                                pulls[piece, 1] += pull * dy * (1.0 - f)
-                                pulls[piece + 1, 0] += pull * dx * f
-                                pulls[piece + 1, 1] += pull * dy * f
+                        wide = first + rise * along[k]
+                        r, e, de = radius * short * wide, edge * short * wide, edge * short
+                        if e < SHARPEST:
+                            e, de = SHARPEST, 0.0
+                        u, v = (r - sign * distance) / e + 0.5, (-r - sign * distance) / e + 0.5
+                        to_u = to_alpha * opacity * full * 6.0 * u * (1.0 - u) / e if u < 1.0 else 0.0
+                        to_v = to_alpha * opacity * full * 6.0 * v * (v - 1.0) / e if v > 0.0 and not filled else 0.0
+                        to_wide = (to_u - to_v) * radius * short - (to_u * (u - 0.5) + to_v * (v - 0.5)) * de
+                        to_first += to_wide
+                        to_rise += to_wide * along[k]
+                        if distance > 1e-6:
+                            pull = sign * (to_u + to_v) / distance
+                            pulls[piece, 0] += pull * dx * (1.0 - f)
+                            pulls[piece, 1] += pull * dy * (1.0 - f)
+                            pulls[piece + 1, 0] += pull * dx * f
+                            pulls[piece + 1, 1] += pull * dy * f
+                        if rise != 0.0 and 0.0 < f < 1.0:  # the nearest place moves to where it is wider
+                            push = to_wide * rise / (ex * ex + ey * ey)
+                            pulls[piece, 0] += push * ((2.0 * f - 1.0) * ex - px)
+                            pulls[piece, 1] += push * ((2.0 * f - 1.0) * ey - py)
+                            pulls[piece + 1, 0] += push * (px - 2.0 * f * ex)
+                            pulls[piece + 1, 1] += push * (py - 2.0 * f * ey)
                 k += 1
         for corner in range(len(corners)):
             for point in range(3):
                 gradient[i, 2 * point] += weights[corner, point] * pulls[corner, 0] * width
                 gradient[i, 2 * point + 1] += weights[corner, point] * pulls[corner, 1] * height
+        thickness, start, end = strokes[i, THICKNESS], strokes[i, START_PRESSURE], strokes[i, END_PRESSURE]
+        to_start, to_end = to_first - to_rise / last, to_rise / last
+        gradient[i, THICKNESS] = to_start * start + to_end * end
+        gradient[i, START_PRESSURE], gradient[i, END_PRESSURE] = to_start * thickness, to_end * thickness
         gradient[i, 6], gradient[i, 7], gradient[i, 8] = to_red, to_green, to_blue
-        gradient[i, THICKNESS], gradient[i, OPACITY] = to_thickness, to_opacity
+        gradient[i, OPACITY] = to_opacity
     return gradient
 
 

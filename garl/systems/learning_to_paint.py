@@ -41,7 +41,7 @@ from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.settings import Settings
 from garl.systems.course import Course, cycles
 from garl.systems.garl import report, tell
-from garl.systems.renderer import load_renderer
+from garl.systems.renderer import load_fitting
 from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
 
 NAME = "learning-to-paint"
@@ -126,27 +126,33 @@ def make_renderer(config: Config) -> Renderer:
     """The model that the configuration names. Raises GarlError if it was made for another canvas or kind."""
     if config.renderer_run is None:
         return Twin(pen_of(config.kind, level=True))
-    renderer, made = load_renderer(config.renderer_run)
-    for name in ("kind", "side", "cells") if config.kind == "pixel" else ("kind", "side"):
-        if getattr(made, name) != getattr(config, name):
-            raise GarlError(f"{config.renderer_run} is of {name} {getattr(made, name)}: set {name} to that")
-    return renderer
+    names = {"kind", "side", "cells"} if config.kind == "pixel" else {"kind", "side"}
+    return load_fitting(config.renderer_run, **config.model_dump(include=names))
 
 
 Act = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(canvas, target (N, 3, S, S), 0..1, step (N,)) → actions (N, k, 13)."""
 
 
-def paint(act: Act, target: Tensor, config: Config, pen: Pen, prepared: PreparedBrushes) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Easel:
+    """What agents that see their target paint with: so many actions on a canvas of one value, by one pen."""
+
+    background: int
+    actions: int
+    pen: Pen
+    prepared: PreparedBrushes
+
+
+def paint(act: Act, target: Tensor, easel: Easel) -> Tensor:
     """Paint targets (N, 3, S, S) uint8 in the engine: the canvases (T + 1, N, 3, S, S) uint8, the blank one first."""
-    canvas = np.full(target.shape, config.background, np.uint8)
+    canvas = np.full(target.shape, easel.background, np.uint8)
     seeds, canvases, wanted = np.arange(len(target)), [torch.from_numpy(canvas.copy())], unit(target)
-    for step in range(config.actions):
+    for step in range(easel.actions):
         action = act(unit(canvases[-1]), wanted, torch.full((len(target),), step))
-        strokes = pen.strokes(action).numpy()  # (N, k, 14)
-        for i in range(config.strokes):
-            number = step * config.strokes + i
-            render_strokes(canvas, strokes[:, i], seeds, number, prepared, threads=torch.get_num_threads())
+        strokes = easel.pen.strokes(action).transpose(0, 1).numpy()  # (k, N, 14)
+        for number, stroke in enumerate(strokes, step * len(strokes)):
+            render_strokes(canvas, stroke, seeds, number, easel.prepared, threads=torch.get_num_threads())
         canvases.append(torch.from_numpy(canvas.copy()))
     return torch.stack(canvases)
 
@@ -179,7 +185,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     report(images)
     model = make_renderer(config)
     pen, validation = model.pen, torch.from_numpy(held_out.copy())
-    prepared = PreparedBrushes(pen.brush)
+    easel = Easel(config.background, config.actions, pen, PreparedBrushes(pen.brush))
     identity = hashlib.sha256(validation.numpy().data).hexdigest()
     with (
         open_run(out, {"system": NAME, **config.model_dump(mode="json")}, resume) as run,
@@ -216,6 +222,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
         score = judged if config.reward == "adversary" else compared
 
+        @torch.no_grad()
+        def act(canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
+            return agent.act(agent.actor.eval(), canvas, target, step)
+
         def explore(canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
             return agent.explore(canvas, target, step, generator)
 
@@ -235,7 +245,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             target = torch.from_numpy(images.array[number.numpy()])
             blank = torch.full(target.shape, config.background / 255)
             agent.begin_episode(blank, unit(target), generator)
-            canvases = paint(explore, target, config, pen, prepared)  # (T + 1, B, 3, S, S)
+            canvases = paint(explore, target, easel)  # (T + 1, B, 3, S, S)
             steps = torch.arange(config.actions).repeat_interleave(config.envs)
             memory.add(States(canvases[:-1].flatten(0, 1), number.repeat(config.actions), steps))
             marks.append(time.perf_counter())
@@ -268,33 +278,26 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             record |= {"seconds/paint": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
             course.check(record)
             if course.cycle % config.validate_every == 0 or course.cycle == 1:
-                record |= validate(agent, validation, config, pen, prepared, out)
+                record |= validate(act, validation, easel, out)
             run.record(record)
             show = {name: f"{record[name]:.4g}" for name in ("updates", "l2/train", "reward/mean", "critic/loss")}
             progress.tell({"minutes": f"{course.seconds / 60:.1f}"} | show, spent)
-        last = validate(agent, validation, config, pen, prepared, out)
+        last = validate(act, validation, easel, out)
         run.record(standing() | last)
     print(f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's")
 
 
-def validate(
-    agent: DDPG, target: Tensor, config: Config, pen: Pen, prepared: PreparedBrushes, out: Path
-) -> dict[str, float]:
+def validate(act: Act, target: Tensor, easel: Easel, out: Path) -> dict[str, float]:
     """Paint held-out targets (N, 3, S, S) uint8 in the engine and save a sheet: mean squared error (0..1) of the blank
     canvas and of the painting, the ratio of the two, and the same after each quarter of the actions."""
-
-    @torch.no_grad()
-    def act(canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
-        return agent.act(agent.actor.eval(), canvas, target, step)
-
-    canvases = paint(act, target, config, pen, prepared)
+    canvases = paint(act, target, easel)
     save_png(
         out / "pictures" / "samples.png",
-        grid(torch.cat([target[:SHOWN], canvases[-1, :SHOWN]]), columns=SHOWN, scale=max(1, 96 // config.side)),
+        grid(torch.cat([target[:SHOWN], canvases[-1, :SHOWN]]), columns=SHOWN, scale=max(1, 96 // target.shape[-1])),
     )
     error = squared_error(canvases, target).mean(1)  # (T + 1,)
     figures = {"l2": error[-1], "l2/blank": error[0], "l2/ratio": error[-1] / error[0]}
-    quarters = {f"l2/ratio_{quarter}": error[quarter * config.actions // 4] / error[0] for quarter in (1, 2, 3)}
+    quarters = {f"l2/ratio_{quarter}": error[quarter * easel.actions // 4] / error[0] for quarter in (1, 2, 3)}
     return {name: value.item() for name, value in (figures | quarters).items()}
 
 
@@ -310,6 +313,16 @@ class Agent:
     config: Config
     pen: Pen
     actor: nn.Module
+
+    @property
+    def actions(self) -> int:
+        """In a painting."""
+        return self.config.actions
+
+    @property
+    def side(self) -> int:
+        """Of the canvas that it learned on, in pixels."""
+        return self.config.side
 
     def act(self, canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
         """What the actor does: (N, k, 13)."""

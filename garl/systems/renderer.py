@@ -7,7 +7,7 @@ overfit. `garl train renderer --kind bezier`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -165,3 +165,12 @@ def load_renderer(folder: Path) -> tuple[NeuralRenderer, Config]:
     pen = pen_of(config.kind, cells=config.cells)
     renderer = NeuralRenderer(Pen(saved_brush(meta, folder), pen.level, pen.cells), network)
     return renderer.requires_grad_(False).eval(), config
+
+
+def load_fitting(folder: Path, **wanted: Any) -> NeuralRenderer:
+    """The renderer that the run in `folder` has trained. Raises GarlError if it was made for other than `wanted`."""
+    renderer, made = load_renderer(folder)
+    for name, value in wanted.items():
+        if getattr(made, name) != value:
+            raise GarlError(f"{folder} is of {name} {getattr(made, name)}: set {name} to that")
+    return renderer

@@ -3,8 +3,9 @@
 `in_tiles`: an agent of GARL that has learned with `--condition picture` first paints the whole picture on one canvas;
 then, on what it has painted, each of four quarters, each of sixteen parts, and so on, as in PaintBot (Jia et al. 2019).
 
-`whole_then_tiles`: one of Learning to Paint paints the whole, and then as many tiles at once as it is told, as in that
-paper's code. Before each action it sees what the engine has painted, strokes that reach over from other tiles included.
+`whole_then_tiles`: one of Learning to Paint, or of StrokeNet, paints the whole, and then as many tiles at once as it is
+told, as in the former paper's code. Before each action it sees what the engine has painted, strokes that reach over
+from other tiles included.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from garl.paint_picture import lay, resized, shrunk
 from garl.rollout import collect
 from garl.sample import as_seen
 from garl.strokes import placed
-from garl.systems import learning_to_paint
+from garl.systems import learning_to_paint, stroke_net
 from garl.systems.garl import Agent, draw_noise, make_env
 
 BATCH = 64
@@ -91,11 +92,11 @@ def _canvas(strokes: np.ndarray, asked: Commission, size: tuple[int, int]) -> np
     return canvas
 
 
-def whole_then_tiles(agent: learning_to_paint.Agent, tiles: int, asked: Commission) -> np.ndarray:
+def whole_then_tiles(agent: learning_to_paint.Agent | stroke_net.Agent, tiles: int, asked: Commission) -> np.ndarray:
     """A painter: as many strokes as it may paint, or those that it has when its time is up. After one painting of the
     whole the agent goes on in tiles × tiles."""
     ground, count, seconds = asked.ground, asked.count, asked.seconds
-    started, actions, side = time.monotonic(), agent.config.actions, agent.config.side
+    started, actions, side = time.monotonic(), agent.actions, agent.side
     size = tiles * side, tiles * side  # every tile has the size that the agent learned on
     wanted, canvas, free = resized(asked.target, size), resized(ground.canvas, size).copy(), shrunk(ground.free, size)
     strokes, action, prepared = np.empty((0, STROKE_SIZE), np.float32), 0, [PreparedBrushes(asked.brush)]

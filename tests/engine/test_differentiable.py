@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from garl.brush.geometry import POINTS_PER_TYPE, STROKE_SIZE, fully_pressed
+from garl.brush.geometry import (
+    COLOR,
+    END_PRESSURE,
+    OPACITY,
+    POINTS_PER_TYPE,
+    START_PRESSURE,
+    STROKE_SIZE,
+    fully_pressed,
+)
 from garl.brush.spec import load_brush
 from garl.engine import differentiable
 from garl.engine.differentiable import Tip, paint, polyline, tip_of
@@ -54,16 +64,56 @@ def test_one_stroke_is_the_equation_at_every_pixel() -> None:
     np.testing.assert_allclose(paint(stroke, paper(), tip("line")).numpy(), wanted, atol=2e-6)
 
 
+def test_a_stroke_narrows_with_its_pressure_and_covers_as_much_as_its_width() -> None:
+    """A level line from wide to narrow, each column of which covers 2 · radius · thickness · pressure · height pixels,
+    also where that is less than one; beyond its ends there is nothing."""
+    stroke = pressed([[0.25, 0.5, 0.75, 0.5, 0.75, 0.5, 1, 1, 1, 0.2, 1]])
+    stroke[:, START_PRESSURE], stroke[:, END_PRESSURE] = 1.0, 0.05
+    painted = paint(stroke, torch.zeros(3, 40, 200), tip("line", edge=0.0, strength=1.0))[0]
+    x = torch.arange(200) + 0.5
+    wanted = 2 * 0.45 * 0.2 * 40 * (1.0 - 0.95 * (x - 50) / 100)
+    torch.testing.assert_close(painted.sum(0)[52:148], wanted[52:148], atol=0.03, rtol=0)
+    assert wanted[147] < 0.6
+    assert not painted[:, 153:].any()
+
+
+def test_pressure_is_the_engines() -> None:
+    """Strokes whose pressure falls or grows, fine ends included: nearer to the engine than at their mean pressure."""
+    brush = load_brush("hard_round")
+    shape, ink, apart = tip_of(brush), 0.0, {"pressure": 0.0, "level": 0.0}
+    for i, stroke in enumerate(strokes_of("bezier", 20)):
+        stroke[START_PRESSURE], stroke[END_PRESSURE] = (1.0, 0.1) if i % 2 else (0.2, 0.9)
+        stroke[OPACITY] = stroke[COLOR] = 1.0
+        level = stroke.clone()
+        level[START_PRESSURE] = level[END_PRESSURE] = stroke[START_PRESSURE : END_PRESSURE + 1].mean()
+        canvas = np.zeros((1, 3, 64, 64), np.uint8)
+        render_strokes(canvas, stroke[None].numpy(), np.array([0]), i, PreparedBrushes(brush))
+        truth = torch.from_numpy(canvas[0]) / 255
+        ink += float(truth.sum())
+        for name, one in (("pressure", stroke), ("level", level)):
+            apart[name] += float((paint(one[None], torch.zeros(3, 64, 64), shape) - truth).abs().sum())
+    assert apart["pressure"] < 0.2 * ink
+    assert apart["level"] > 0.4 * ink
+
+
 def test_a_triangle_covers_its_area() -> None:
     stroke = pressed([[0.2, 0.2, 0.8, 0.2, 0.2, 0.9, 1, 1, 1, 0.1, 1]])
     painted = paint(stroke, torch.zeros(3, 100, 150), tip("triangle", edge=0.0, strength=1.0))
     assert painted[0].sum() == pytest.approx(0.5 * 0.6 * 150 * 0.7 * 100, rel=0.01)
 
 
-@pytest.mark.parametrize("kind", ["bezier", "line", "point", "triangle"])
-def test_gradients_are_finite_differences(kind: str) -> None:
+WIDTHS = [*product(["bezier", "line", "point"], ["full", "tapered", "fine"]), ("triangle", "full")]
+"""Stroke types, and how wide their strokes are; a triangle has no width."""
+
+
+@pytest.mark.parametrize(("kind", "width"), WIDTHS)
+def test_gradients_are_finite_differences(kind: str, width: str) -> None:
     """Of a random linear loss, in every number of overlapping strokes, and in the canvas below them."""
     strokes, ground = strokes_of(kind, 4), paper()
+    if width != "full":
+        strokes[:, 11:13] = 0.3 + 0.7 * torch.rand(4, 2, generator=torch.Generator().manual_seed(2))
+    if width == "fine":  # finer than a pixel
+        strokes[:, 9] = 0.3 / HEIGHT + 0.5 * strokes[:, 9] / HEIGHT
     weight = torch.randn(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3))
     leaf, below = strokes.clone().requires_grad_(), ground.clone().requires_grad_()
     (paint(leaf, below, tip(kind)) * weight).sum().backward()
@@ -73,8 +123,9 @@ def test_gradients_are_finite_differences(kind: str) -> None:
     def loss(changed: Tensor, canvas: Tensor = ground) -> float:
         return float((paint(changed, canvas, tip(kind)).double() * weight).sum())
 
-    step, found = 1e-4, torch.zeros_like(strokes)
+    found = torch.zeros_like(strokes)
     for i in range(strokes.numel()):
+        step = 1e-3 if i % STROKE_SIZE in (START_PRESSURE, END_PRESSURE) else 1e-4  # a pressure says less
         change = torch.zeros(strokes.numel())
         change[i] = step
         change = change.view_as(strokes)

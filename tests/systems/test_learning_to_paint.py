@@ -23,7 +23,7 @@ from garl.learners.replay import ReplayConfig
 from garl.policy.resnet import ResNetConfig
 from garl.runs import load_checkpoint
 from garl.systems import renderer
-from garl.systems.learning_to_paint import Config, load_agent, load_config, make_renderer, paint, train, unit
+from garl.systems.learning_to_paint import Config, Easel, load_agent, load_config, make_renderer, paint, train, unit
 
 TINY = Config(
     data="pictures",
@@ -179,7 +179,6 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path: Path) -> N
 
 def test_the_engine_paints_what_the_model_says() -> None:
     """Canvases in the order of the actions, each on the one before; the twin tells the same within the rounding."""
-    config = changed(actions=4, side=48)
     pen = pen_of("bezier", level=True)
     target = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     actions = torch.rand(4, 3, 2, 13, generator=torch.Generator().manual_seed(1))
@@ -190,7 +189,7 @@ def test_the_engine_paints_what_the_model_says() -> None:
         asked.extend(step.tolist())
         return actions[step[0]]
 
-    canvases = paint(act, target, config, pen, PreparedBrushes(pen.brush))
+    canvases = paint(act, target, Easel(255, 4, pen, PreparedBrushes(pen.brush)))
     assert asked == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert canvases.shape == (5, 3, 3, 48, 48)
     assert (canvases[0] == 255).all()
