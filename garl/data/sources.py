@@ -163,12 +163,12 @@ def _zip(path: Path, keep: Keep) -> Source:
         with blaming(path), zipfile.ZipFile(path) as archive:
             for name, member in sorted(members(archive).items()):
                 if name in wanted:
-                    yield name, partial(_open, partial(zip_bytes, archive, member))
+                    yield name, partial(_open, partial(zip_bytes, archive, member, MAX_FILE_BYTES))
 
     return Source(path, (path,), listing, read)
 
 
-def zip_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int = MAX_FILE_BYTES) -> bytes:
+def zip_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
     """What a member holds, unpacked. Raises ValueError, or one of many others if it is damaged."""
     _check_member(member.file_size, most)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others unpack without a limit
@@ -227,7 +227,7 @@ def _tar(path: Path, keep: Keep) -> Source:
 
 
 def _tar_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    _check_member(member.size)
+    _check_member(member.size, MAX_FILE_BYTES)
     file = archive.extractfile(member)
     assert file is not None, "only plain files are listed"
     return file.read()
@@ -364,7 +364,7 @@ def _open(read: Callable[[], bytes]) -> Image.Image:
     return open_content(read())
 
 
-def _check_member(size: int, most: int = MAX_FILE_BYTES) -> None:
+def _check_member(size: int, most: int) -> None:
     if size > most:  # before it is unpacked into memory
         raise ValueError(f"more than {most:,} bytes")
 
