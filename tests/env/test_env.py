@@ -138,6 +138,7 @@ def test_episodes_end_together_and_the_next_step_starts_anew() -> None:
     env = PaintEnv(2, JITTERED, strokes=3, reward=lambda canvas, last: np.ones(2), on_finished=finished.append)
     assert env.metadata["autoreset_mode"] == gym.vector.AutoresetMode.NEXT_STEP
     env.reset(seed=0)
+    env.action_space.seed(0)
     action, ends = env.action_space.sample(), []
     for step in range(1, 9):  # two episodes of three strokes and a step in which nothing is painted
         canvas, reward, terminated, truncated, info = env.step(action)
