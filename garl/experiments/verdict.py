@@ -122,21 +122,6 @@ class NoBetter:
 
 
 @dataclass(frozen=True)
-class Slower:
-    """A painting of the arm takes at least `times` as long as one of the other's, by medians of runs side by side."""
-
-    arm: str
-    than: str
-    times: float
-
-    def judge(self, curves: Curves) -> tuple[Verdict, str]:
-        each = [np.median([run.minutes[-1] / run.steps[-1] for run in curves[arm]]) for arm in (self.arm, self.than)]
-        factor = float(each[0] / each[1])
-        found: Verdict = "confirmed" if factor >= self.times else "not confirmed"
-        return found, f"*{self.arm}* is at least {self.times:g} times as slow as *{self.than}*: {factor:.1f} times"
-
-
-@dataclass(frozen=True)
 class Learns:
     """Every run of the arm comes below half the untrained agent's distance; `no`: none does."""
 
@@ -172,7 +157,7 @@ class Alike:
         return found, f"*{self.arm}* and *{self.other}* are alike: {factor:.2f} × its distance, p = {p:.2f}"
 
 
-Expectation = Better | NoBetter | Slower | Learns | Alike
+Expectation = Better | NoBetter | Learns | Alike
 
 
 def overall(verdicts: list[Verdict]) -> Verdict:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from garl.experiments.verdict import Alike, Better, Curve, Learns, NoBetter, Slower, overall, p_better
+from garl.experiments.verdict import Alike, Better, Curve, Learns, NoBetter, overall, p_better
 
 
 def curve(final: float, untrained: float = 1000.0, diverged: bool = False, flips: float = 0.0) -> Curve:
@@ -54,13 +54,6 @@ def test_no_better() -> None:
     assert NoBetter("c", "a").judge(curves)[0] == "confirmed"
     assert NoBetter("a", "b").judge(curves)[0] == "not confirmed"
     assert NoBetter("a", "d").judge(curves | {"d": arm(11, 30, 20)})[0] == "undecided"
-
-
-def test_slower() -> None:
-    half = curve(10)
-    curves = {"slow": arm(10, 20), "fast": [Curve(half.steps * 2, half.minutes, half.frechet)] * 2}
-    assert Slower("slow", "fast", 1.9).judge(curves)[0] == "confirmed"
-    assert Slower("slow", "fast", 2.1).judge(curves)[0] == "not confirmed"
 
 
 def test_learns() -> None:
