@@ -14,6 +14,7 @@ from garl.brush.geometry import BRUSH, COLOR, PLAIN_SIZE, POINTS, STROKE_SIZE, T
 from garl.brush.spec import Brush
 from garl.commission import Commission, Painter
 from garl.data.decode import decode
+from garl.data.limits import check_unpacked
 from garl.data.sources import open_picture
 from garl.engine.differentiable import gap, tip_of
 from garl.engine.neural import pen_of
@@ -120,18 +121,19 @@ def read_picture(path: Path, background: tuple[int, int, int] = (255, 255, 255))
     """
     try:
         with open_picture(path) as image:
-            frames = getattr(image, "n_frames", 1)
-            pixels = decode(image, None, 3, background)
+            width, height = image.size  # before the pixels are loaded: a small file can hold a huge picture
+            if max(height, width) > LARGEST_SIDE:
+                raise GarlError(f"{path} is {width}×{height} pixels: make its sides at most {LARGEST_SIDE:,}")
+            check_unpacked(path, width * height * len(image.getbands()))
+            return decode(image, None, 3, background), getattr(image, "n_frames", 1)
+    except GarlError:
+        raise
     except OSError as error:
         raise GarlError(f"cannot read the picture {path} ({_reason(error)}): see that it is whole and yours") from error
     except Exception as error:  # Pillow meets damaged bytes with exceptions of nearly every kind
         raise GarlError(
             f"{path} cannot be read as a picture ({_reason(error)}): save it anew, as PNG or JPEG"
         ) from error
-    _, height, width = pixels.shape
-    if max(height, width) > LARGEST_SIDE:
-        raise GarlError(f"{path} is {width}×{height} pixels: make its sides at most {LARGEST_SIDE:,}")
-    return pixels, frames
 
 
 def _reason(error: Exception) -> str:

@@ -50,6 +50,8 @@ def png_of(width: int, height: int) -> bytes:
         ("empty.png", b"", "not a picture"),
         ("vector.png", b'<svg xmlns="http://www.w3.org/2000/svg"/>', "not a picture"),
         ("bomb.png", png_of(60_000, 60_000), "bomb"),
+        ("large.png", png_of(30_000, 4_000), "unpacks to at least 360,000,000 bytes from"),
+        ("long.png", png_of(17, 4_194_317), "make its sides at most 32,768"),
         ("cut.png", png_of(64, 48), "cannot"),
     ],
 )
