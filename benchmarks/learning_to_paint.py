@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
 from garl.evaluate.pixels import mean_squared_error
 from garl.paint_picture import lay
-from garl.runs import read_config
+from garl.runs import read_config, records
 from garl.systems import learning_to_paint as ltp
 from garl.systems import renderer
 from garl.systems.greedy import greedy
@@ -77,7 +76,7 @@ def folder_of(part: str, arm: str, config: Any) -> Path:
 def run(part: str, arm: str, config: Any, module: Any) -> None:
     """Train one arm, or what is left of it."""
     folder = folder_of(part, arm, config)
-    lines = list(records(folder))
+    lines = records(folder)
     if lines and done(config, lines[-1]):
         print(f"{folder}: done")
         return
@@ -140,12 +139,6 @@ def done(config: Any, last: dict[str, float]) -> bool:
     return ended and config.spent(last["seconds"], int(last["updates"])) >= 1.0
 
 
-def records(folder: Path) -> Iterator[dict[str, float]]:
-    path = folder / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else ():
-        yield json.loads(line)
-
-
 def validations(folder: Path) -> list[tuple[int, float]]:
     """(updates, L2 over the blank canvas's) of each validation."""
     return [(int(r["updates"]), r["l2/ratio"]) for r in records(folder) if "l2/ratio" in r]
@@ -161,7 +154,7 @@ def page() -> str:
     text = ["# Learning to Paint", INTRODUCTION]
     for folder in sorted(RUNS.glob("*-*")):
         part = folder.name.split("-")[0]
-        arms = sorted(path for path in folder.iterdir() if list(records(path)))
+        arms = sorted(path for path in folder.iterdir() if records(path))
         if arms:
             text += [f"## {TITLES[part]}", f"`{folder.name}` (part, side, budget)", TABLES[part](arms)]
     return "\n\n".join(text) + "\n"
@@ -180,7 +173,7 @@ def table(head: str, rows: list[str]) -> str:
 def training(arms: list[Path]) -> str:
     rows, notes = [], []
     for folder in arms:
-        values, last = validations(folder), list(records(folder))[-1]
+        values, last = validations(folder), records(folder)[-1]
         first = next((f"{updates:,}" for updates, ratio in values if ratio < BAR), "never")
         ratio, minutes = last["l2/ratio"], last["seconds"] / 60
         quality = f"{values[0][1]:.3f} | **{ratio:.3f}** | {ratio**0.5:.3f} | {last['l2']:.5f} | {last['l2/blank']:.5f}"
@@ -225,8 +218,8 @@ def adversaries(arms: list[Path]) -> str:
 
 def renderers(arms: list[Path]) -> str:
     rows = []
-    for folder in sorted(arms, key=lambda each: list(records(each))[-1].get("test/l2", 1.0)):
-        last = list(records(folder))[-1]
+    for folder in sorted(arms, key=lambda each: records(each)[-1].get("test/l2", 1.0)):
+        last = records(folder)[-1]
         if "test/l2" in last:
             milliseconds = json.loads((folder / "cost.json").read_text())
             errors = f"{last['test/l1']:.5f} | {last['test/l2']:.6f}"

@@ -18,6 +18,7 @@ import numpy as np
 from garl.brush.geometry import PLAIN_SIZE, STROKE_SIZE, fully_pressed
 from garl.brush.spec import Brush, load_brush
 from garl.engine.paint import CORES, PreparedBrushes, render_strokes
+from garl.runs import records
 from garl.systems.garl import DIGITS, THESIS, Config, train
 
 STEP = 0.2
@@ -89,8 +90,8 @@ def cycle_rate(config: Config, cycles: int, warm_up: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         with contextlib.redirect_stdout(sys.stderr):  # its progress is no part of the report
             train(config.model_copy(update=budget), Path(folder) / "run")
-        lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
-    first, last = json.loads(lines[warm_up - 1]), json.loads(lines[-1])
+        lines = records(Path(folder) / "run")
+    first, last = lines[warm_up - 1], lines[-1]
     return (last["steps"] - first["steps"]) / (last["seconds"] - first["seconds"])
 
 

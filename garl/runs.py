@@ -92,6 +92,12 @@ def open_run(folder: Path, config: dict[str, Any], resume: bool = False) -> Iter
             yield run
 
 
+def records(folder: Path) -> list[dict[str, Any]]:
+    """What the run in `folder` has logged, a record for each cycle; [] before the first."""
+    log = folder / "metrics.jsonl"
+    return [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
+
+
 def _is_blank(folder: Path) -> bool:
     """Whether the run in `folder` was killed before its first checkpoint, so that it can only begin again."""
     log = folder / "metrics.jsonl"

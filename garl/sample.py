@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from garl.atomic import replacing
 from garl.brush.geometry import COLOR
+from garl.data.decode import luma
 from garl.errors import GarlError
 from garl.evaluate.frechet import frechet_distance
 from garl.evaluate.judge import load_judge
@@ -100,7 +100,7 @@ def asked_for(agent: Agent, n: int, name: str | None = None) -> np.ndarray | Non
 def as_seen(config: Config, picture: np.ndarray) -> np.ndarray:
     """A picture (3, H, W) uint8 in the colours and in the polarity that an agent learned on, (C, H, W)."""
     if config.paint.channels == 1:
-        picture = np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None]
+        picture = luma(picture)
     return 255 - picture if config.invert else picture
 
 

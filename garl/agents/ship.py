@@ -32,7 +32,7 @@ from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
 from garl.export.picture import grid, save_png
 from garl.reading import parse_json, read_plain
-from garl.runs import MAX_CONFIG_BYTES, load_checkpoint, read_config, save_checkpoint
+from garl.runs import MAX_CONFIG_BYTES, load_checkpoint, read_config, records, save_checkpoint
 from garl.sample import measure_population, paint_in_turn
 from garl.settings import Settings
 from garl.systems import garl, learning_to_paint
@@ -94,7 +94,7 @@ def ship(run: Path, name: str, /, folder: Path = SHIPPED) -> None:
         else:
             raise GarlError(f"what was kept of {run} does not paint as it does: see `parts` in {__file__}")
         save_png(made / "paintings.png", shown)
-        page = readme(name, about, command(public, system.presets), records(run), figures)
+        page = readme(name, about, command(public, system.presets), measurements(run), figures)
         (made / "README.md").write_text(page, "utf-8")
         with writing(folder / name):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -159,13 +159,12 @@ def option(name: str, value: Any) -> str:
     return shlex.join([f"--{section}{dot}{field}", *words])
 
 
-def records(run: Path) -> list[dict[str, Any]]:
+def measurements(run: Path) -> list[dict[str, Any]]:
     """Lines of the run's log in which its paintings were measured, evenly spaced, the first and the last among them."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    measured = list({line["cycle"]: line for line in lines if "frechet" in line or "l2/ratio" in line}.values())
-    if not measured:
+    lines = list({line["cycle"]: line for line in records(run) if "frechet" in line or "l2/ratio" in line}.values())
+    if not lines:
         raise GarlError(f"{run / 'metrics.jsonl'} has no line in which paintings were measured: let the run go on")
-    return [measured[i] for i in np.unique(np.linspace(0, len(measured) - 1, ROWS).round().astype(int))]
+    return [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, ROWS).round().astype(int))]
 
 
 def readme(

@@ -45,6 +45,11 @@ def decode(
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def luma(picture: np.ndarray) -> np.ndarray:
+    """A picture (3, H, W) uint8 in grey, (1, H, W) uint8 (ITU-R 601)."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None]
+
+
 def is_colour(image: Image.Image) -> bool:
     """Whether the picture is stored in colour; a palette counts as colour. Nothing is decoded."""
     return image.mode not in GREY

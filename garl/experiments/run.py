@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -21,6 +20,7 @@ from garl.evaluate.oscillation import slow_power
 from garl.experiments.claims import Claim
 from garl.experiments.verdict import Curve, Curves
 from garl.progress import clock
+from garl.runs import records
 from garl.systems.garl import Config, train
 
 WAVES = (8, 64)
@@ -86,21 +86,15 @@ def train_quietly(config: Config, out: Path) -> None:
             print(error)
 
 
-def logged(out: Path) -> list[str]:
-    """The run's metrics, a line for each cycle."""
-    path = out / "metrics.jsonl"
-    return path.read_text("utf-8").splitlines() if path.exists() else []
-
-
 def complete(out: Path, config: Config) -> bool:
     """Whether the run has ended: with its last painting, or because it diverged."""
-    last = [json.loads(line) for line in logged(out)[-1:]]
+    last = records(out)[-1:]
     return (out / "divergence.json").exists() or any(each["episodes"] >= (config.episodes or 0) for each in last)
 
 
 def read_curve(out: Path) -> Curve:
     """How the run's distance to the data fell. Raises GarlError if it was never measured."""
-    lines = [json.loads(line) for line in logged(out)]
+    lines = records(out)
     measured = [record for record in lines if "frechet" in record]
     if not measured:
         raise GarlError(f"{out} has no measurement: run the experiment first")

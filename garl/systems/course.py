@@ -11,10 +11,29 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from pydantic import Field
 
 from garl.errors import GarlError
 from garl.runs import Run, save_divergence
-from garl.systems.state import Parts, not_finite, restore_parts, size, tensors_of
+from garl.settings import Settings
+from garl.systems.state import Parts, not_finite, restore_parts, share_of_budget, size, tensors_of
+
+
+class Budget(Settings):
+    """What every run of a system that counts updates is told."""
+
+    minutes: float | None = Field(None, gt=0)
+    """Stop after this time. Without a budget a run takes 10 minutes."""
+    updates: int | None = Field(None, ge=1)
+    """Stop after so many updates, rounded up to full cycles."""
+    seed: int = Field(0, ge=0)
+    """Same seed, same machine, same budget in updates: same run."""
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0: one per core."""
+
+    def spent(self, seconds: float, updates: int) -> float:
+        """The share of the budget that is used up, 0..1 and beyond; what runs out first counts."""
+        return share_of_budget(self.minutes, self.updates, seconds, updates)
 
 
 class Course:

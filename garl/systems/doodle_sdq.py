@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
 from garl.brush.geometry import COLOR, OPACITY, STROKE_SIZE, THICKNESS, on_curve
 from garl.brush.spec import Brush
 from garl.commission import Commission
+from garl.data.decode import luma
 from garl.data.download import DATASETS
 from garl.data.images import load
 from garl.data.pen_strokes import Drawing, holds_drawings, load_drawings
@@ -42,10 +42,9 @@ from garl.paint_picture import lay, resized
 from garl.policy.two_streams import StreamsConfig, TwoStreams, views
 from garl.progress import Progress, clock
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
-from garl.settings import Settings
-from garl.systems.course import Course, cycles
+from garl.systems.course import Budget, Course, cycles
 from garl.systems.garl import report, tell
-from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
+from garl.systems.state import Parts, rebuild, saved_brush
 
 NAME = "doodle-sdq"
 SHOWN = 16
@@ -56,16 +55,12 @@ LINE = 0.035
 """Thickness of real strokes' lines: about that of Omniglot's own pictures."""
 
 
-class Config(Settings):
+class Config(Budget):
     """Everything that a run depends on."""
 
     data: str = "digits"
     """Drawings: a zip or folder with Omniglot's strokes, which are demonstrated and redrawn; or any pictures, as a data
     set's name (see `garl data`) or a path: then random strokes are demonstrated."""
-    minutes: float | None = Field(None, gt=0)
-    """Stop after this time. Without a budget a run takes 10 minutes."""
-    updates: int | None = Field(None, ge=1)
-    """Stop after so many updates, rounded up to full cycles."""
     thickness: float | None = Field(None, gt=0.0, le=0.5)
     """The lines', as a fraction of the side; by default 0.035 for strokes, and as measured in pictures."""
     doodles: int = Field(2000, ge=1)
@@ -86,18 +81,10 @@ class Config(Settings):
     """Cycles between two validations; the first is the untrained network's."""
     checkpoint_every: int = Field(100, ge=1)
     """Cycles between two checkpoints."""
-    seed: int = Field(0, ge=0)
-    """Same seed, same machine, same budget in updates: same run."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0: one per core."""
     pen: PenConfig = PenConfig()
     network: StreamsConfig = StreamsConfig()
     dqn: DQNConfig = DQNConfig()
     replay: ReplayConfig = ReplayConfig(capacity=8192)
-
-    def spent(self, seconds: float, updates: int) -> float:
-        """The share of the budget that is used up, 0..1 and beyond."""
-        return share_of_budget(self.minutes, self.updates, seconds, updates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,7 +356,7 @@ def redraw(agent: Agent, asked: Commission) -> np.ndarray:
     for column, side in enumerate((width, height)):
         strokes[:, column:6:2] = ((strokes[:, column:6:2] * longer - (longer - side) // 2) / side).clip(0.0, 1.0)
     strokes[:, THICKNESS] *= longer / min(height, width)
-    ink = inked(grey(target))[0, 0] > 192
+    ink = inked(luma(target)[None])[0, 0] > 192
     strokes[:, COLOR] = target[:, ink].mean(1) / 255
     canvas = ground.canvas.copy()
     lay(canvas, strokes, [PreparedBrushes(brush)], ground.seed, ground.painted, ground.free)
@@ -379,14 +366,9 @@ def redraw(agent: Agent, asked: Commission) -> np.ndarray:
 
 def ink_of(picture: np.ndarray, side: int) -> Tensor:
     """The ink (1, 1, side, side) of a picture (3, H, W) uint8, with paper added to make it a square."""
-    levels = grey(picture)[0, 0]
+    levels = luma(picture)[0]
     longer = max(levels.shape)
     square = np.full((longer, longer), np.median(levels).astype(np.uint8))
     top, left = ((longer - length) // 2 for length in levels.shape)
     square[top : top + levels.shape[0], left : left + levels.shape[1]] = levels
     return torch.from_numpy(inked(resized(square[None], (side, side))[None]))
-
-
-def grey(picture: np.ndarray) -> np.ndarray:
-    """The luma (1, 1, H, W) of a picture (3, H, W) uint8."""
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).convert("L"))[None, None]

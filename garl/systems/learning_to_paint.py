@@ -38,26 +38,21 @@ from garl.machine import keep_freed_memory, use_threads
 from garl.policy.resnet import ResNet, seen
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
-from garl.settings import Settings
-from garl.systems.course import Course, cycles
+from garl.systems.course import Budget, Course, cycles
 from garl.systems.garl import report, tell
 from garl.systems.renderer import load_fitting
-from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
+from garl.systems.state import Parts, rebuild, saved_brush
 
 NAME = "learning-to-paint"
 SHOWN = 16
 """Validation pictures in the sheet."""
 
 
-class Config(Settings):
+class Config(Budget):
     """Everything that a run depends on."""
 
     data: str = "celeba"
     """Targets: the name of a data set (see `garl data`), or path of a folder, archive or IDX file of pictures."""
-    minutes: float | None = Field(None, gt=0)
-    """Stop after this time. Without a budget a run takes 10 minutes."""
-    updates: int | None = Field(None, ge=1)
-    """Stop after so many updates, rounded up to full cycles."""
     side: int = Field(64, ge=16, le=256)
     """Canvas height and width in pixels; the agent paints at any size by the same strokes."""
     background: int = Field(255, ge=0, le=255)
@@ -89,10 +84,6 @@ class Config(Settings):
     """Cycles between two validations; the first is the untrained agent's."""
     checkpoint_every: int = Field(50, ge=1)
     """Cycles between two checkpoints."""
-    seed: int = Field(0, ge=0)
-    """Same seed, same machine, same budget in updates: same run."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0: one per core."""
     ddpg: DDPGConfig = DDPGConfig()
     replay: ReplayConfig = ReplayConfig()
     adversary: AdversaryConfig = AdversaryConfig(
@@ -116,10 +107,6 @@ class Config(Settings):
         if self.adversary.batch_size > self.ddpg.batch_size:
             raise GarlError(f"adversary.batch_size must be at most ddpg.batch_size, {self.ddpg.batch_size}: it is part")
         return self
-
-    def spent(self, seconds: float, updates: int) -> float:
-        """The share of the budget that is used up, 0..1 and beyond."""
-        return share_of_budget(self.minutes, self.updates, seconds, updates)
 
 
 def make_renderer(config: Config) -> Renderer:

@@ -20,9 +20,8 @@ from garl.export.picture import grid, save_png
 from garl.machine import keep_freed_memory, use_threads
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
-from garl.settings import Settings
-from garl.systems.course import Course, cycles
-from garl.systems.state import Parts, rebuild, saved_brush, share_of_budget
+from garl.systems.course import Budget, Course, cycles
+from garl.systems.state import Parts, rebuild, saved_brush
 
 NAME = "renderer"
 UNSEEN = 2048
@@ -31,7 +30,7 @@ CYCLE = 50
 """Updates between two records."""
 
 
-class Config(Settings):
+class Config(Budget):
     """Everything that a renderer depends on."""
 
     kind: Kind = "bezier"
@@ -47,14 +46,6 @@ class Config(Settings):
     """Step size at the start; it falls to zero over the budget."""
     batch_size: int = Field(64, ge=2)
     """Strokes in an update."""
-    minutes: float | None = Field(None, gt=0)
-    """Stop after this time. Without a budget a run takes 10 minutes."""
-    updates: int | None = Field(None, ge=1)
-    """Stop after so many updates, rounded up to full records."""
-    seed: int = Field(0, ge=0)
-    """Same seed, same machine, same budget in updates: same run."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0: one per core."""
     picture_every: int = Field(20, ge=1)
     """Records between two pictures and validations."""
     checkpoint_every: int = Field(20, ge=1)
@@ -65,10 +56,6 @@ class Config(Settings):
         if self.kind == "pixel" and self.side % self.cells:
             raise GarlError(f"cells must divide side {self.side}, so that a cell is whole pixels, not be {self.cells}")
         return self
-
-    def spent(self, seconds: float, updates: int) -> float:
-        """The share of the budget that is used up, 0..1 and beyond; the budget that runs out first counts."""
-        return share_of_budget(self.minutes, self.updates, seconds, updates)
 
 
 def optimizer_of(network: nn.Module, config: Config) -> torch.optim.Optimizer:

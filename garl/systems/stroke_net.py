@@ -37,12 +37,11 @@ from garl.machine import keep_freed_memory, use_threads
 from garl.policy.resnet import SEEN, seen
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
-from garl.settings import Settings
-from garl.systems.course import Course, cycles
+from garl.systems.course import Budget, Course, cycles
 from garl.systems.garl import report
 from garl.systems.learning_to_paint import Act, Easel, unit, validate
 from garl.systems.renderer import load_fitting
-from garl.systems.state import Parts, misfit, rebuild, saved_brush, share_of_budget
+from garl.systems.state import Parts, misfit, rebuild, saved_brush
 
 NAME = "stroke-net"
 CYCLE = 25
@@ -51,15 +50,11 @@ COUNTED = 1000
 """Pictures in which the commonest value is looked for."""
 
 
-class Config(Settings):
+class Config(Budget):
     """Everything that a run depends on."""
 
     data: str = "digits"
     """Targets: the name of a data set (see `garl data`), or path of a folder, archive or IDX file of pictures."""
-    minutes: float | None = Field(None, gt=0)
-    """Stop after this time. Without a budget a run takes 10 minutes."""
-    updates: int | None = Field(None, ge=1)
-    """Stop after so many updates, rounded up to full records."""
     side: int = Field(32, ge=16, le=256)
     """Canvas height and width in pixels; the agent paints at any size by the same strokes."""
     background: int | None = Field(None, ge=0, le=255)
@@ -94,19 +89,11 @@ class Config(Settings):
     """Records between two validations."""
     checkpoint_every: int = Field(20, ge=1)
     """Records between two checkpoints."""
-    seed: int = Field(0, ge=0)
-    """Same seed, same machine, same budget in updates: same run."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0: one per core."""
 
     @property
     def ink(self) -> float | None:
         """What every stroke's colour is, 0..1; None: each has its own."""
         return None if self.color == "own" else float((self.background or 0) < 128)
-
-    def spent(self, seconds: float, updates: int) -> float:
-        """The share of the budget that is used up, 0..1 and beyond."""
-        return share_of_budget(self.minutes, self.updates, seconds, updates)
 
 
 class Draughtsman(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from garl.evaluate.pixels import mean_squared_error
 from garl.export.strokefile import StrokeFile
 from garl.policy.actor_critic import ActorCritic
 from garl.rollout import collect
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, records
 from garl.sample import held_out, measure, paint
 from garl.systems.garl import PRESETS, Config, draw_noise, load_agent, load_images, make_env, make_policy, train
 from garl.systems.tiles import in_tiles, paper
@@ -40,10 +39,6 @@ PAINTBOT = {
     "curriculum": {"strokes": 1, "threshold": 1e-9, "targets": "difficulty"},
 }
 KINDS = {"adversary": ADVERSARY, "masked": MASKED, "l2": L2, "paintbot": PAINTBOT}
-
-
-def records(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from garl.learners.dqn import DQNConfig
 from garl.learners.replay import ReplayConfig
 from garl.paint_picture import paint_picture
 from garl.policy.two_streams import StreamsConfig
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, records
 from garl.systems.doodle_sdq import (
     Agent,
     Config,
@@ -75,10 +75,6 @@ def _data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def changed(**settings: Any) -> Config:
     return TINY.changed(settings)
-
-
-def records(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

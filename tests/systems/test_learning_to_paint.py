@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from garl.errors import GarlError
 from garl.learners.ddpg import DDPG, DDPGConfig
 from garl.learners.replay import ReplayConfig
 from garl.policy.resnet import ResNetConfig
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, records
 from garl.systems import renderer
 from garl.systems.learning_to_paint import Config, Easel, load_agent, load_config, make_renderer, paint, train, unit
 
@@ -59,10 +58,6 @@ def _pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def changed(**settings: Any) -> Config:
     return TINY.changed(settings)
-
-
-def records(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

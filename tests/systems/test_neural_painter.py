@@ -21,7 +21,7 @@ from garl.errors import GarlError
 from garl.evaluate.features import load_features
 from garl.evaluate.pixels import mean_squared_error
 from garl.paint_picture import paint_picture
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, records
 from garl.systems.neural_painter import (
     Networks,
     NeuralPainterConfig,
@@ -45,10 +45,6 @@ LINES = NeuralPainterConfig(brush="line", side=16, width=8, frame="stroke")
 QUICK = RefineConfig(stages=2, steps=10, last_steps=25)
 
 
-def metrics(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 @pytest.fixture(scope="module", params=["gan", "vae"])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("neural") / request.param
@@ -67,9 +63,9 @@ def target() -> np.ndarray:
 
 
 def test_dots_of_one_form_are_learned_at_once(run: Path) -> None:
-    records = [record for record in metrics(run) if "test/gap" in record]
-    assert records[-1]["test/gap"] < 0.35  # the best network has no gap, a blank one has 1
-    assert records[-1]["test/error"] < 0.03
+    tested = [record for record in records(run) if "test/gap" in record]
+    assert tested[-1]["test/gap"] < 0.35  # the best network has no gap, a blank one has 1
+    assert tested[-1]["test/error"] < 0.03
     assert (run / "pictures" / "samples.png").exists()
 
 
@@ -179,7 +175,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(kind: str, tmp_path: Path, monke
     assert whole.keys() == parts.keys()
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
     seeds = [
-        [{k: v for k, v in each.items() if k != "seconds"} for each in metrics(tmp_path / n)]
+        [{k: v for k, v in each.items() if k != "seconds"} for each in records(tmp_path / n)]
         for n in ("whole", "parts")
     ]
     assert seeds[0] == seeds[1]
@@ -198,9 +194,9 @@ def test_the_commands(
 
     flags = "--brush ink --kind vae --side 16 --width 2 --batch-size 4 --steps 50"
     assert "--painter neural --agent run" in garl(f"train neural-painter --out run {flags}")
-    assert [record["steps"] for record in metrics(Path("run"))] == [25, 50]
+    assert [record["steps"] for record in records(Path("run"))] == [25, 50]
     garl("train neural-painter --out run --resume --steps 75")
-    assert [record["steps"] for record in metrics(Path("run"))] == [25, 50, 75]
+    assert [record["steps"] for record in records(Path("run"))] == [25, 50, 75]
     assert isinstance(load_strokes(Path("run")), NeuralStrokes)
     with pytest.raises(SystemExit):  # a resumed run keeps its settings
         garl("train neural-painter --out run --resume --kind gan")

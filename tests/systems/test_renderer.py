@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from garl.engine.neural import NetworkConfig, draw, pen_of
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, records
 from garl.systems.renderer import Config, load_config, load_renderer, measure, optimizer_of, painted, train
 
 TINY = Config(kind="circle", side=16, network=NetworkConfig(width=64), updates=200, threads=1, picture_every=2)
@@ -23,10 +22,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("renderer") / "run"
     train(TINY, folder)
     return folder
-
-
-def records(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_errors_are_means_over_all_pixels() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 from garl.engine.neural import NetworkConfig, Twin, pen_of
 from garl.errors import GarlError
 from garl.paint_picture import paint_picture
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, records
 from garl.systems import renderer
 from garl.systems.stroke_net import (
     Config,
@@ -54,10 +53,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("garl.systems.stroke_net.CYCLE", 3)
         train(TINY, folder)
     return folder
-
-
-def records(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
