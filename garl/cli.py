@@ -535,7 +535,8 @@ def evaluate(arguments: list[str]) -> None:
             split: Part of the data: test or train.
             n: Paintings.
             seed: Seed of the paintings.
-            judge: Another feature network than the one that ships (see garl.evaluate.train_judge).
+            judge: A judge of digits to look with (see garl.evaluate.train_judge); by default small grey pictures are
+                seen by the one that ships, others by the perceptual features.
             agent: Number of the only agent to measure, for a run with `--population.agents`; by default all.
             device: auto, cpu or cuda.
         """

@@ -14,8 +14,8 @@ from garl.atomic import replacing
 from garl.brush.geometry import COLOR
 from garl.data.decode import luma
 from garl.errors import GarlError
+from garl.evaluate.eye import choose_eye
 from garl.evaluate.frechet import frechet_distance
-from garl.evaluate.judge import load_judge
 from garl.evaluate.pixels import mean_squared_error
 from garl.evaluate.report import Value, evaluate
 from garl.export.picture import grid, save_png
@@ -193,11 +193,12 @@ def measure_population(
 ) -> dict[str, Value]:
     """What `measure` says of `n` paintings by the agents in turn; if there are several, also the Fréchet distance of
     `n` paintings by each, and the largest in units of the smallest."""
-    agent, network = agents[0], load_judge(judge)
+    agent = agents[0]
     config = agent.config
     real = load_images(config, split)
+    eye = choose_eye(real.array.shape, judge)
     floor = load_images(config).batch(n, torch.Generator().manual_seed(seed))
-    # The judge sees light ink on a dark ground: what the agent paints before an inverted set is turned back.
+    # The judge of digits sees light ink on a dark ground: what the agent paints before an inverted set is turned back.
     name = None if config.label is None or not agent.classes else str(config.label)
     plain = config.model_copy(update={"invert": False})
     targets = held_out(agent, n, seed, split)
@@ -209,13 +210,13 @@ def measure_population(
         digits = not real.label_names and all(each.isdecimal() for each in agent.classes)
         asked = np.array([int(each) for each in agent.classes])[asked] if digits else None
     asked = None if asked is None else in_turn([asked] * len(agents))[:n]
-    record = evaluate(in_turn(painted)[:n], real.array, label=label, asked=asked, floor=floor, judge=network)
+    record = evaluate(in_turn(painted)[:n], real.array, label=label, asked=asked, floor=floor, eye=eye)
     if targets is not None:
         record["target_error"] = float(np.mean([mean_squared_error(own, targets) for own in painted]))
         blank = np.broadcast_to(each[0].filmed[0, :1], targets.shape)
         record["target_error_blank"] = mean_squared_error(blank, targets)
     if len(agents) > 1:
-        seen = network.features(real.array)
-        distances = [frechet_distance(network.features(own), seen) for own in painted]
+        seen = eye.look(real.array)[0]
+        distances = [frechet_distance(eye.look(own)[0], seen) for own in painted]
         record |= {"frechet_by_agent": distances, "worst_to_best": max(distances) / min(distances)}
     return record

@@ -63,14 +63,14 @@ class Judge(nn.Module):
 
     def features(self, images: Tensor | np.ndarray) -> np.ndarray:
         """Images (N, C, H, W) uint8 → features (N, 64) float64, ≥ 0."""
-        return self.both(images)[0]
+        return self.look(images)[0]
 
     def classify(self, images: Tensor | np.ndarray) -> np.ndarray:
         """Images (N, C, H, W) uint8 → the likeliest digits (N,) int64."""
-        return self.both(images)[1]
+        return self.look(images)[1]
 
     @torch.inference_mode()
-    def both(self, images: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def look(self, images: Tensor | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, C, H, W) uint8 → features (N, 64) float64 and digits (N,) int64, in one pass."""
         features, digits = np.empty((len(images), FEATURES)), np.empty(len(images), np.int64)
         for rows, ink in _batches(images):

@@ -40,6 +40,7 @@ from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, choo
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.evaluate.coverage import class_shares
+from garl.evaluate.eye import choose_eye
 from garl.evaluate.frechet import frechet_distance
 from garl.evaluate.judge import load_judge
 from garl.evaluate.oscillation import flips
@@ -371,10 +372,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     classes = images.classes if config.condition == "label" else []
     if config.condition == "label" and not classes:
         raise GarlError(f"{images.name} has no labels to ask for: put its pictures in one subfolder per label")
-    judge = load_judge()
     some = min(2048, 2 * len(images)), torch.Generator().manual_seed(0)
     examples, example_class = images.labelled_batch(*some) if classes else (images.batch(*some), None)
-    real_features, real_shrunk, real_pixels = judge.features(examples), shrunk(examples), read(pixels(examples))
+    eye = choose_eye(examples.shape)
+    real_features, real_shrunk, real_pixels = eye.look(examples)[0], shrunk(examples), read(pixels(examples))
     identity = hashlib.sha256(examples.numpy().data).hexdigest()
     painted = canvases_of(config.envs, config.strokes, config.adversary.intermediate)
     weighted = config.adversary.intermediate == "weighted"
@@ -510,12 +511,13 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             env.strokes = grown(strokes, config.strokes, record["d/painted"], config.curriculum.threshold)
             if state.cycle % config.picture_every == 0 or state.cycle == 1:  # the first is the untrained agent's
                 paintings = torch.cat(list(recent)).cpu()
-                features, seen_as = judge.both(paintings)
+                features, seen_as = eye.look(paintings)
                 record["frechet"] = frechet_distance(features, real_features)
                 if count > 1:
                     each = (frechet_distance(features[i::count], real_features) for i in range(count))
                     record |= {f"agent/{i}/frechet": distance for i, distance in enumerate(each)}
-                record |= {f"classes/{k}": share for k, share in enumerate(class_shares(seen_as).tolist())}
+                if seen_as is not None:
+                    record |= {f"classes/{k}": share for k, share in enumerate(class_shares(seen_as).tolist())}
                 asked = None if asked is None else in_turn([turn.rollout.observation.condition[0] for turn in turns])
                 gallery.visit(final, asked, adversary.score)
                 record["d/flips"] = flips(gallery.scores.cpu().numpy())

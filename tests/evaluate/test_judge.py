@@ -32,8 +32,8 @@ def test_frechet_tells_fives_from_noise(mnist_test, fives_of_training, pictures)
 
 def test_features_do_not_depend_on_the_batch_nor_on_the_container(pictures):
     judge = load_judge()
-    features, digits = judge.both(pictures)
-    alone_features, alone_digit = judge.both(torch.from_numpy(pictures[-1:]))
+    features, digits = judge.look(pictures)
+    alone_features, alone_digit = judge.look(torch.from_numpy(pictures[-1:]))
     assert features.dtype == np.float64
     assert digits.dtype == np.int64
     np.testing.assert_allclose(features[-1:], alone_features, rtol=1e-4, atol=1e-5)

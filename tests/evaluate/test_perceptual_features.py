@@ -35,6 +35,16 @@ def test_the_distance_is_its_definition() -> None:
     assert features.distance(x, y).tolist() == pytest.approx([first + 2.0])
 
 
+def test_a_look_is_the_last_maps_averaged_over_quarters_and_the_same_for_grey_in_three_channels() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (130, 1, 16, 24), np.uint8)
+    seen, classes = load_features().look(pictures)
+    maps = load_features()(torch.from_numpy(pictures[129:]).repeat(1, 3, 1, 1) / 255)[-1][0]  # (128, 2, 3)
+    columns = torch.stack([maps[:, :, :2].mean(2), maps[:, :, 1:].mean(2)], 2)  # of three, the middle one counts twice
+    assert classes is None
+    assert seen.shape == (130, 512)
+    np.testing.assert_allclose(seen[129], 10 * columns.flatten(), rtol=1e-4, atol=1e-5)
+
+
 def test_maps_are_after_the_last_relu_of_each_stage() -> None:
     torch.manual_seed(0)
     features, x = Features([(4, 5), (6,)]), torch.rand(1, 3, 8, 12)
