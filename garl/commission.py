@@ -16,7 +16,9 @@ from garl.types import Ground
 class Commission:
     """A picture to be painted."""
 
-    target: np.ndarray  # (3, H, W) uint8; where the ground is locked, what the canvas already shows
+    target: (
+        np.ndarray
+    )  # (3, H, W) uint8; where the ground is locked, what the canvas already shows. Grey for greedy search
     ground: Ground
     count: int  # strokes, at most
     brush: Brush

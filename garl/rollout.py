@@ -20,8 +20,9 @@ def collect(
     condition: Tensor | None = None,
     begun: tuple[Tensor | None, Tensor | None] = (None, None),
     first: int = 0,
+    actions: Tensor | None = None,
 ) -> Rollout:
-    """One episode of T strokes on B canvases; `generator` samples the actions.
+    """One episode of T strokes on B canvases; `generator` samples the actions, or they are given, (T, B, …).
 
     noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke. condition, on the noise's device: (B,) int64,
     the class that each painting is to show, or (B, C, H, W) uint8, the picture. begun: canvases to go on from and what
@@ -44,7 +45,8 @@ def collect(
             step = torch.full((batch,), first + t, device=device)
             drawn = noise[t] if noise.ndim == 3 else noise
             observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
-            decision = policy(observation, generator=generator, state=state)
+            given = None if actions is None else actions[t]
+            decision = policy(observation, given, generator, state)
             canvases.append(env.paint(decision.action).to(device))
             observations.append(observation)
             states.append(state)

@@ -23,7 +23,17 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from garl.brush.geometry import BRUSH, POINTS_PER_TYPE, STROKE_SIZE
+from garl.brush.geometry import (
+    BRUSH,
+    COLOR,
+    END_PRESSURE,
+    OPACITY,
+    POINTS,
+    POINTS_PER_TYPE,
+    START_PRESSURE,
+    STROKE_SIZE,
+    THICKNESS,
+)
 from garl.brush.spec import Brush, load_brush
 from garl.engine import kernels
 from garl.errors import GarlError
@@ -93,13 +103,24 @@ def hsv_to_rgb(hsv: Tensor) -> Tensor:
     return value[..., None] * (1.0 - saturation[..., None] * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0))
 
 
+def rgb_to_hsv(rgb: Tensor) -> Tensor:
+    """(…, 3) red, green, blue in 0..1 → (…, 3) hue, saturation, value in 0..1; of grey the hue is 0 (Smith 1978)."""
+    value, largest = rgb.max(-1)
+    chroma = value - rgb.amin(-1)
+    red, green, blue = rgb.unbind(-1)
+    some = chroma.clamp(min=1e-12)
+    sixths = torch.stack([(green - blue) / some % 6.0, (blue - red) / some + 2.0, (red - green) / some + 4.0], -1)
+    hue = sixths.gather(-1, largest[..., None])[..., 0] / 6.0
+    return torch.stack([torch.where(chroma > 0, hue, 0.0), chroma / value.clamp(min=1e-12), value], -1)
+
+
 def load_brushes(config: PaintConfig) -> tuple[Brush, ...]:
     """The brushes that `config` names, in the order of their numbers. Raises GarlError."""
     return tuple(load_brush(name) for name in (config.brush, *config.brushes))
 
 
 class StrokeCodec:
-    """Bin indices → physical strokes, for some brushes and one choice of controlled properties."""
+    """Bin indices ↔ physical strokes, for some brushes and one choice of controlled properties."""
 
     def __init__(self, config: PaintConfig, brushes: Sequence[Brush]) -> None:
         first, kind = brushes[0].name, brushes[0].spec.stroke.type
@@ -173,6 +194,35 @@ class StrokeCodec:
         start, end = (scalars.get(name, constant) for name in ("start_pressure", "end_pressure"))
         rest = torch.stack([thickness, opacity, start, end, brush], 1)
         return torch.cat([*places, color, rest], 1).float()
+
+    def encode(self, strokes: Tensor) -> Tensor:
+        """The bins (B, D) int64 whose strokes come nearest to `strokes` (B, 14), in each dimension by itself.
+
+        What no dimension stands for is lost; so is the place where a contiguous stroke starts.
+        """
+        strokes = strokes.double()
+        points = strokes[:, POINTS].unflatten(1, (3, 2))[:, 1 if self.config.contiguous else 0 : self.points]
+        color = strokes[:, COLOR]
+        names = ("hue", "saturation", "value") if self.config.hsv else ("red", "green", "blue")
+        scalars = dict(zip(names, (rgb_to_hsv(color) if self.config.hsv else color).unbind(1), strict=True))
+        scalars |= {"grey": color[:, 0], "start_pressure": strokes[:, START_PRESSURE]}
+        scalars |= {"end_pressure": strokes[:, END_PRESSURE], "brush": strokes[:, BRUSH]}
+        scalars["pen"] = (strokes[:, OPACITY] > 0.0).double()
+        for name, column in (("thickness", THICKNESS), ("opacity", OPACITY)):
+            low, high = torch.tensor(self.ranges[name], dtype=torch.float64)[strokes[:, BRUSH].long()].unbind(1)
+            share = (strokes[:, column] - low) / (high - low).clamp(min=1e-12)
+            scalars[name] = strokes[:, column] if len(self.ranges[name]) == 1 else share
+        bins, places = [], iter(points.unbind(1))
+        for dimension in self.action_spec:
+            if isinstance(dimension, Location):
+                column, row = (next(places) * dimension.grid).floor().clamp(0, dimension.grid - 1).unbind(1)
+                bins.append(row * dimension.grid + column)
+            elif isinstance(dimension, Scalar):
+                share = (scalars[dimension.name] - dimension.low) / max(1e-12, dimension.high - dimension.low)
+                bins.append((share * (dimension.n - 1)).round().clamp(0, dimension.n - 1))
+            else:
+                bins.append(scalars[dimension.name])
+        return torch.stack(bins, 1).long()
 
     def _in_range(self, name: str, chosen: Tensor | None, brush: Tensor) -> Tensor:
         """The thickness or opacity (B,) that `chosen` (B,) means to the brushes (B,); without one, their largest."""

@@ -57,6 +57,11 @@ def make_optimizer(policy: nn.Module, config: LearnerConfig) -> torch.optim.Opti
     return torch.optim.RMSprop(policy.parameters(), config.learning_rate)
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
 class Weights(nn.Module):
     """What the entropy bonus weighs: a tensor where it adapts, so that nothing waits for it; then a run saves it."""
 

@@ -37,6 +37,7 @@ from garl.evaluate.pixels import mean_squared_error
 from garl.export.picture import grid, save_png
 from garl.learners.dqn import DQN, DQNConfig
 from garl.learners.replay import Replay, ReplayConfig, Transitions
+from garl.learners.shared import set_rate
 from garl.machine import keep_freed_memory, use_threads
 from garl.paint_picture import lay, resized
 from garl.policy.two_streams import StreamsConfig, TwoStreams, views
@@ -239,8 +240,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
             imitating = spent < config.pretraining
             falling = 1.0 - 0.9 * spent
-            for group in agent.optimizer.param_groups:
-                group["lr"] = falling * (config.dqn.imitation_rate if imitating else config.dqn.rate)
+            set_rate(agent.optimizer, falling * (config.dqn.imitation_rate if imitating else config.dqn.rate))
             marks = [time.perf_counter()]
 
             # Draw: as is demonstrated, or by the Q values.

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -36,6 +37,7 @@ from garl.boards import load_wandb
 from garl.brush.spec import Brush
 from garl.curriculum import CurriculumConfig, Targets, grown
 from garl.data.images import Images, load
+from garl.demonstrations import DemonstrationsConfig, Lessons, Tell, check_demonstrable, demonstrate_all, imitate
 from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, choose_paint_device, load_brushes
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
@@ -48,11 +50,11 @@ from garl.export.picture import grid, save_png
 from garl.learners import a2c, ppo
 from garl.learners.a2c import A2CConfig
 from garl.learners.ppo import PPOConfig
-from garl.learners.shared import LearnerConfig
+from garl.learners.shared import LearnerConfig, set_rate
 from garl.machine import keep_freed_memory, use_threads
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
-from garl.progress import Progress
+from garl.progress import Progress, clock
 from garl.reward import RewardConfig, reward
 from garl.rollout import collect
 from garl.runs import load_checkpoint, open_run, read_config, save_divergence, stop_requests
@@ -137,6 +139,11 @@ class Config(Settings):
     policy: PolicyConfig = PolicyConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     reward: RewardConfig = RewardConfig()
+    demonstrations: DemonstrationsConfig = DemonstrationsConfig()
+    """What the policy imitates before it paints for its adversary."""
+    warm_up: int = Field(0, ge=0)
+    """Cycles over which the policy's learning rate grows to its setting: after demonstrations it is the adversary and
+    the critic that know nothing."""
     curriculum: CurriculumConfig = CurriculumConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     learner: Literal["ppo", "a2c"] = "ppo"
@@ -170,6 +177,8 @@ class Config(Settings):
             )
         if self.curriculum.targets == "difficulty" and self.population.agents > 1:
             raise GarlError("curriculum.targets difficulty follows one agent: set population.agents to 1")
+        if self.demonstrations.pictures:
+            check_demonstrable(self.paint, self.policy.continuous)
         if self.adversary.intermediate == "mixed" and self.strokes < 2:
             raise GarlError("adversary.intermediate mixed needs unfinished canvases: set strokes to 2 or more")
         if self.policy.recurrent and self.strokes % min(self.learning.bptt, self.strokes):
@@ -341,6 +350,16 @@ def draw_condition(config: Config, classes: int, targets: Targets, generator: to
     return torch.randint(classes, (config.envs,), generator=generator)
 
 
+def teach(images: Images, config: Config, env: PaintEnv, tell: Tell) -> Lessons:
+    """Have greedy search redraw examples, with the strokes of `env`."""
+    generator = torch.Generator().manual_seed(config.seed)
+    some = config.demonstrations.pictures, generator
+    pictures, classes = images.labelled_batch(*some) if config.condition == "label" else (images.batch(*some), None)
+    assert isinstance(env.engine, PaintEngine)
+    actions = demonstrate_all(pictures.numpy(), env.engine, config.strokes, config.demonstrations, config.seed, tell)
+    return Lessons(actions, pictures if config.condition == "picture" else classes, generator)
+
+
 def real_and_fake(
     images: Images, agents: Sequence[Member], config: Config, generator: torch.Generator
 ) -> tuple[Tensor, Fakes]:
@@ -399,9 +418,20 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         env = make_env(config, config.envs, brushes, paint_device)
         env.reset(seed=config.seed)
         learner = ppo if config.learner == "ppo" else a2c
-        agents = []
+        begun, lessons, agents = time.monotonic(), None, []
+
+        def show_teaching(figures: dict[str, str]) -> None:
+            progress.tell({"time": clock(time.monotonic() - begun)} | figures, 0.0)
+            if stopping():
+                raise GarlError(f"stopped before the first painting: `garl train --resume {out}` begins again")
+
+        if config.demonstrations.pictures and not run.checkpoint:
+            lessons = teach(images, config, env, show_teaching)
         for i in range(count):
             policy = make_policy(config, env, len(classes)).to(device)
+            if lessons:
+                draw = partial(draw_noise, config, config.envs, lessons.generator)
+                imitate(policy, env, lessons, draw, config.learning, config.demonstrations, show_teaching)
             member = Member(
                 policy,
                 optimizer=learner.make_optimizer(policy, config.learning),
@@ -421,6 +451,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         # What of it changes is saved, and found again.
         constants = {"brushes": [brush.to_dict() for brush in brushes], "data": identity, "classes": classes}
         state = State(env, agents, adversary, targets, generator, sampler, recent, gallery, constants)
+        state.seconds = time.monotonic() - begun if lessons else 0.0
         if run.checkpoint:
             state.restore(run.checkpoint, out)
             if run.checkpoint[1]["data"] != identity:
@@ -435,8 +466,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         while (spent := config.spent(state.seconds, state.cycle * count * config.envs)) < 1.0 and not stopping():
             remaining = max(1.0 - spent, 0.01) if config.anneal else 1.0
             rate = remaining * 0.5**state.roll_backs
+            warmth = min(1.0, (state.cycle + 1) / config.warm_up) if config.warm_up else 1.0
             for agent in agents:
-                set_rate(agent.optimizer, config.learning.learning_rate * rate)
+                set_rate(agent.optimizer, config.learning.learning_rate * rate * warmth)
                 agent.weights.share = remaining if config.anneal_entropy else 1.0
             set_rate(adversary.optimizer, config.adversary.learning_rate * rate)
             before = copies(networks)
@@ -549,11 +581,6 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 def tell(sentence: str) -> None:
     """A line to the user that is no figure of the run."""
     print(sentence, file=sys.stderr, flush=True)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def roll_back(state: State, broken: str, out: Path, config: Config) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
@@ -36,8 +37,19 @@ class GreedyConfig(Settings):
     """Mutations in a row that may fail before a stroke is painted."""
 
 
-def greedy(asked: Commission, config: GreedyConfig = GreedyConfig()) -> np.ndarray:  # noqa: B008, it is frozen
-    """A painter: as many strokes as it may paint, or those that it has when its time is up."""
+def unchanged(stroke: np.ndarray) -> np.ndarray:
+    return stroke
+
+
+def greedy(
+    asked: Commission,
+    config: GreedyConfig = GreedyConfig(),  # noqa: B008, it is frozen
+    rounded: Callable[[np.ndarray], np.ndarray] = unchanged,
+) -> np.ndarray:
+    """A painter: as many strokes as it may paint, or those that it has when its time is up.
+
+    `rounded` makes of each stroke (14,) that is found the one that is painted, before the next is searched for.
+    """
     target, ground, count, brush, started = asked.target, asked.ground, asked.count, asked.brush, time.monotonic()
     control, prepared, masking = brush.spec.control, PreparedBrushes(brush), untinted(brush)
     engine = masking.kind, masking.parameters, masking.texture, masking.levels, masking.reach
@@ -56,8 +68,8 @@ def greedy(asked: Commission, config: GreedyConfig = GreedyConfig()) -> np.ndarr
             canvas[0], target, ground.free, mask, number, ground.seed, points, ranges,
             config.proposals, config.patience, engine,
         )  # fmt: skip
-        strokes[i] = found
-        render_strokes(canvas, found[None], np.array([ground.seed]), number, prepared, threads=1)
+        strokes[i] = rounded(found)
+        render_strokes(canvas, strokes[i : i + 1], np.array([ground.seed]), number, prepared, threads=1)
         canvas[0][:, locked] = kept
         asked.progress((i + 1) / count, i + 1, mean_squared_error(canvas[0], target), canvas[0])
         if asked.seconds is not None and time.monotonic() - started > asked.seconds:

@@ -34,6 +34,7 @@ from garl.errors import GarlError
 from garl.export.picture import grid, save_png
 from garl.learners.ddpg import DDPG, DDPGConfig
 from garl.learners.replay import Replay, ReplayConfig, States
+from garl.learners.shared import set_rate
 from garl.machine import keep_freed_memory, use_threads
 from garl.policy.resnet import ResNet, seen
 from garl.progress import Progress
@@ -223,8 +224,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
         for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
             for optimizer, rate in rates:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * (1.0 - 0.9 * spent if config.anneal else 1.0)
+                set_rate(optimizer, rate * (1.0 - 0.9 * spent if config.anneal else 1.0))
             marks = [time.perf_counter()]
 
             # Paint in the engine, and remember every canvas but the finished ones.

@@ -17,6 +17,7 @@ from garl.engine.neural import NUMBERS, Kind, NetworkConfig, NeuralRenderer, Pen
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
 from garl.export.picture import grid, save_png
+from garl.learners.shared import set_rate
 from garl.machine import keep_freed_memory, use_threads
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
@@ -107,8 +108,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             return {"cycle": course.cycle, "updates": updates, "seconds": course.seconds, "steps": steps}
 
         for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * max(0.01, 1.0 - spent)
+            set_rate(optimizer, config.learning_rate * max(0.01, 1.0 - spent))
             losses = []
             for _ in range(CYCLE):
                 numbers = torch.rand(config.batch_size, 10, generator=generator)

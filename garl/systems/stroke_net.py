@@ -33,6 +33,7 @@ from garl.data.images import load
 from garl.engine.neural import SHAPE, Pen, Renderer, Twin, pen_of
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
+from garl.learners.shared import set_rate
 from garl.machine import keep_freed_memory, use_threads
 from garl.policy.resnet import SEEN, seen
 from garl.progress import Progress
@@ -234,8 +235,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             return done | {"steps": course.cycle * CYCLE * config.batch_size * config.strokes * config.pieces}
 
         for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * max(0.01, 1.0 - spent)
+            set_rate(optimizer, config.learning_rate * max(0.01, 1.0 - spent))
             figures = []
             for _ in range(CYCLE):
                 target = unit(images.batch(config.batch_size, generator))

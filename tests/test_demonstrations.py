@@ -1,0 +1,179 @@
+"""Demonstrations paint what they are to show, and a policy learns to paint so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from garl.brush.spec import load_brush
+from garl.demonstrations import DemonstrationsConfig, Lessons, demonstrate, demonstrate_all, imitate
+from garl.engine.paint import PaintConfig, PaintEngine, hsv_to_rgb, rgb_to_hsv
+from garl.env.canvas import PaintEnv
+from garl.errors import GarlError
+from garl.evaluate.pixels import mean_squared_error
+from garl.learners.ppo import PPOConfig
+from garl.policy.actor_critic import ActorCritic
+from garl.policy.features import PolicyConfig
+from garl.rollout import collect
+from garl.runs import load_checkpoint
+from garl.systems.garl import Config, load_agent, train
+from garl.systems.greedy import GreedyConfig
+
+EFFORT = GreedyConfig(proposals=80, patience=20)
+
+
+def engine(**settings: Any) -> PaintEngine:
+    ground = {"height": 20, "width": 28, "background": (200,), "brush": "soft_round", "grid": 8, "bins": 6}
+    return PaintEngine(PaintConfig(**(ground | settings)))
+
+
+def picture(channels: int) -> np.ndarray:
+    y, x = np.indices((20, 28))
+    return np.stack([x * 9, y * 12, (x + y) * 5])[:channels].astype(np.uint8)
+
+
+# Bins of strokes.
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3))
+def test_hue_saturation_and_value_of_any_colour(rgb: list[float]) -> None:
+    color = torch.tensor(rgb, dtype=torch.float64)
+    hsv = rgb_to_hsv(color)
+    assert ((hsv >= 0) & (hsv <= 1)).all()
+    torch.testing.assert_close(hsv_to_rgb(hsv), color, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"hsv": True},
+        {"channels": 1, "color_channels": 1, "pressure": True},
+        {"brush": "line", "color_channels": 0, "opacity": False},
+        {"brush": "point", "thickness": False},
+        {"brush": "triangle", "pen": True},
+        {"brushes": ("ink", "splatter"), "contiguous": True},
+    ],
+)
+def test_the_bins_of_a_decoded_stroke_are_those_of_the_same_stroke(chosen: dict[str, Any]) -> None:
+    codec = engine(**chosen).codec
+    generator = torch.Generator().manual_seed(0)
+    actions = torch.stack([torch.randint(d.n, (50,), generator=generator) for d in codec.action_spec], 1)
+    pen = torch.rand(50, 2, generator=generator)
+    strokes = codec.decode(actions, pen)
+    torch.testing.assert_close(codec.decode(codec.encode(strokes), pen), strokes, rtol=0, atol=1e-6)
+    if not codec.config.hsv and not codec.config.pen:  # grey has no hue, and a lifted pen no opacity
+        assert torch.equal(codec.encode(strokes), actions)
+
+
+def test_the_bins_of_any_stroke_are_the_nearest() -> None:
+    codec = engine(grid=4, bins=5, channels=1, color_channels=1).codec
+    control = load_brush("soft_round").spec.control
+    thickness = control.min_thickness + 0.30 * (control.max_thickness - control.min_thickness)
+    stroke = torch.tensor([[0.30, 0.0, 1.0, 0.51, 0.74, 0.99, 0.6, 0.9, 0.1, thickness, 2.0, 1, 1, 0]])
+    assert codec.encode(stroke).tolist() == [[1, 4 * 2 + 3, 4 * 3 + 2, 2, 1, 4]]
+
+
+# Demonstrations.
+
+
+@pytest.mark.parametrize(
+    ("channels", "settings"),
+    [
+        (3, {}),
+        (1, {}),
+        (3, {"hsv": True, "brushes": ("ink",)}),
+        (3, {"opacity": False, "thickness": False, "pen": True}),
+    ],
+)
+def test_actions_paint_the_picture(channels: int, settings: dict[str, Any]) -> None:
+    paint, target = engine(channels=channels, color_channels=channels, **settings), picture(channels)
+    canvas = paint.reset(2, np.random.default_rng(0))
+    before = mean_squared_error(canvas[0].numpy(), target)
+    actions = torch.stack([demonstrate(target, paint.codec, paint.brushes, 12, i, EFFORT) for i in (0, 1)], 1)
+    for action in actions:
+        canvas = paint.apply(canvas, action)
+    assert actions.dtype == torch.int64
+    for painting in canvas.numpy():
+        assert mean_squared_error(painting, target) < 0.4 * before
+    assert not torch.equal(actions[:, 0], actions[:, 1])
+
+
+def test_they_depend_on_the_seed_and_not_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    paint, told = engine(channels=1, color_channels=1), []
+    config = DemonstrationsConfig(pictures=5, proposals=20, patience=3)
+    pictures = np.stack([picture(1) // (1 + i) for i in range(5)])
+    ours = demonstrate_all(pictures, paint, 3, config, 0, told.append)
+    monkeypatch.setattr(paint, "threads", 1)
+    assert torch.equal(demonstrate_all(pictures, paint, 3, config, 0, told.append), ours)
+    assert not torch.equal(demonstrate_all(pictures, paint, 3, config, 1, told.append), ours)
+    assert ours.shape == (3, 5, len(paint.action_spec))
+    assert told[4]["demonstrations"] == "5 of 5"
+
+
+@pytest.mark.parametrize(
+    ("unfit", "named"),
+    [
+        ({"paint.contiguous": True}, "paint.contiguous"),
+        ({"paint.color_channels": 0}, "paint.color_channels"),
+        ({"policy.head": "gaussian"}, "policy.head"),
+    ],
+)
+def test_what_search_cannot_show_is_refused(tiny_config: Config, unfit: dict[str, Any], named: str) -> None:
+    with pytest.raises(GarlError, match=f"greedy search cannot demonstrate under .*{named}"):
+        tiny_config.changed({"demonstrations.pictures": 3, "paint.color_channels": 1} | unfit)
+
+
+# Imitation.
+
+
+def test_a_policy_that_imitates_one_painting_paints_it() -> None:
+    """The least −E[log π] of one demonstration is 0: the policy that is certain of it."""
+    torch.manual_seed(0)
+    env = PaintEnv(4, engine(channels=1, color_channels=1), strokes=3)
+    policy = ActorCritic(env.action_spec, (1, 20, 28), PolicyConfig(channels=8, blocks=1), 3)
+    generator = torch.Generator().manual_seed(0)
+    actions = torch.stack([torch.randint(d.n, (3, 1), generator=generator) for d in env.action_spec], 2)
+    config = DemonstrationsConfig(pictures=1, epochs=600, batch_size=12, learning_rate=3e-3)
+    told: list[dict[str, str]] = []
+    lessons = Lessons(actions, None, generator)
+    env.reset(seed=0)
+    imitate(policy, env, lessons, lambda: torch.randn(4, 10, generator=generator), PPOConfig(), config, told.append)
+    assert float(told[0]["log-likelihood"]) < -15
+    assert float(told[-1]["log-likelihood"]) > -0.1
+    painted = collect(env, policy, torch.randn(4, 10, generator=generator), generator)
+    assert torch.equal(painted.action, actions.expand(-1, 4, -1))
+
+
+@pytest.mark.parametrize("condition", ["none", "label", "picture"])
+def test_a_run_begins_with_what_was_demonstrated(tiny_config: Config, tmp_path: Path, condition: str) -> None:
+    config = tiny_config.changed(
+        {
+            "condition": condition,
+            "label": None,
+            "warm_up": 4,
+            "paint.channels": 1,
+            "paint.color_channels": 1,
+            "demonstrations.pictures": 6,
+            "demonstrations.proposals": 10,
+            "demonstrations.epochs": 1,
+        }
+    )
+    train(config, tmp_path / "whole")
+    first = config.changed({"steps": config.envs * config.strokes})
+    train(first, tmp_path / "parts")
+    agent = load_agent(tmp_path / "parts", "cpu")
+    untaught = first.changed({"demonstrations.pictures": 0})
+    train(untaught, tmp_path / "untaught")
+    fresh = load_agent(tmp_path / "untaught", "cpu")
+    assert not torch.equal(agent.policy.critic[0].weight, fresh.policy.critic[0].weight)
+    train(config, tmp_path / "parts", resume=True)
+    whole, parts = (load_checkpoint(tmp_path / name)[0] for name in ("whole", "parts"))
+    assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
