@@ -212,6 +212,7 @@ def sample(arguments: list[str]) -> None:
         name: Annotated[str | None, tyro.conf.arg(name="class")] = None,
         agent: int | None = None,
         data: str | None = None,
+        temperature: float = 1.0,
         device: str = "auto",
     ) -> None:
         """Let a trained agent paint, or several in turn.
@@ -225,6 +226,8 @@ def sample(arguments: list[str]) -> None:
             agent: Number of the only agent to paint, for a run with `--population.agents`; by default all in turn.
             data: Pictures to paint, for an agent trained with `--condition picture`; by default the held-out ones of
                 those that it learned from.
+            temperature: 1: as it learned to paint; below, it chooses likelier strokes: surer and more alike; 0: the
+                likeliest.
             device: auto, cpu or cuda.
         """
         from dataclasses import replace
@@ -235,7 +238,7 @@ def sample(arguments: list[str]) -> None:
         check_ending(out)
         if n < 1 or seed < 0:
             raise GarlError(f"--n must be at least 1 and --seed at least 0, not {n} and {seed}")
-        agents = load_agents(run, device, agent)
+        agents = load_agents(run, device, agent, temperature)
         if data is not None:
             if agents[0].config.condition != "picture":
                 raise GarlError("this agent is shown nothing: leave out --data, or train with --condition picture")
@@ -521,6 +524,7 @@ def evaluate(arguments: list[str]) -> None:
         seed: int = 0,
         judge: Path | None = None,
         agent: int | None = None,
+        temperature: float = 1.0,
         device: str = "auto",
     ) -> None:
         """Measure a trained agent's paintings against real pictures; print JSON.
@@ -538,6 +542,7 @@ def evaluate(arguments: list[str]) -> None:
             judge: A judge of digits to look with (see garl.evaluate.train_judge); by default small grey pictures are
                 seen by the one that ships, others by the perceptual features.
             agent: Number of the only agent to measure, for a run with `--population.agents`; by default all.
+            temperature: As in `garl sample`.
             device: auto, cpu or cuda.
         """
         from dataclasses import replace
@@ -548,7 +553,7 @@ def evaluate(arguments: list[str]) -> None:
         if n < 4 or seed < 0:
             raise GarlError(f"--n must be at least 4 and --seed at least 0, not {n} and {seed}")
         given = {name: value for name, value in (("data", data), ("label", label)) if value is not None}
-        loaded = load_agents(run, device, agent)
+        loaded = load_agents(run, device, agent, temperature)
         agents = [replace(each, config=each.config.model_copy(update=given)) for each in loaded]
         print(json.dumps(measure_population(agents, n, seed, split, judge), indent=2))
 

@@ -67,7 +67,7 @@ def check_demonstrable(paint: PaintConfig, continuous: bool) -> None:
     """Raise GarlError if greedy search cannot paint with the strokes that the actions of `paint` stand for."""
     unfit = {
         "paint.contiguous": paint.contiguous,
-        "fewer colours in a stroke (paint.color_channels) than in the pictures": paint.color_channels < paint.channels,
+        "grey strokes on a canvas in colour (paint.color_channels)": paint.color_channels == 1 < paint.channels,
         "a policy.head without bins": continuous,
     }
     for reason in (reason for reason, found in unfit.items() if found):
@@ -99,7 +99,9 @@ def demonstrate(
         return painted
 
     ground = Ground(blank(paint, 1)[0], np.ones(picture.shape[1:], np.bool_), number)
-    return encoded(greedy(Commission(picture, ground, count, brush, seed=number), effort, rounded))
+    return encoded(
+        greedy(Commission(picture, ground, count, brush, seed=number), effort, rounded, not paint.color_channels)
+    )
 
 
 def demonstrate_all(

@@ -18,6 +18,8 @@ from garl.paint_picture import PAINTERS, Painting
 from garl.settings import Settings
 
 Paper = tuple[int, int, int]
+REDRAWING = 0.3
+"""Temperature at which an agent of GARL redraws a picture."""
 
 
 class TrainedConfig(Settings):
@@ -78,9 +80,9 @@ def choose_painter(
 def _garl(run: Path, paper: Paper, config: TrainedConfig) -> Artist:
     """An agent that is shown pictures; the paper is its own, and so are the colours."""
     from garl.systems import tiles
-    from garl.systems.garl import load_agent
+    from garl.systems.garl import load_agents
 
-    agent = load_agent(run, "cpu")
+    (agent,) = load_agents(run, "cpu", 0, REDRAWING)
     return Artist(partial(tiles.in_tiles, agent), agent.brushes[0], tiles.paper(agent), own_colors=True)
 
 

@@ -106,6 +106,18 @@ def test_actions_paint_the_picture(channels: int, settings: dict[str, Any]) -> N
     assert not torch.equal(actions[:, 0], actions[:, 1])
 
 
+def test_white_strokes_paint_white_on_black() -> None:
+    paint = engine(channels=1, color_channels=0, background=(0,), brush="hard_round", opacity=False, grid=16)
+    target = np.zeros((1, 20, 28), np.uint8)
+    target[:, 4:16, 10:14] = 255
+    target[:, 14:18, 4:24] = 90  # nearer to black
+    canvas = paint.reset(1, np.random.default_rng(0))
+    for action in demonstrate(target, paint.codec, paint.brushes, 2, 0, EFFORT):
+        canvas = paint.apply(canvas, action[None])
+    assert (canvas[0, 0, 5:13, 11:13] > 128).all()
+    assert (canvas[0, 0, 14:18, 18:24] < 128).all()
+
+
 def test_they_depend_on_the_seed_and_not_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     paint, told = engine(channels=1, color_channels=1), []
     config = DemonstrationsConfig(pictures=5, proposals=20, patience=3)
@@ -122,7 +134,7 @@ def test_they_depend_on_the_seed_and_not_on_threads(monkeypatch: pytest.MonkeyPa
     ("unfit", "named"),
     [
         ({"paint.contiguous": True}, "paint.contiguous"),
-        ({"paint.color_channels": 0}, "paint.color_channels"),
+        ({"paint.channels": 3}, "paint.color_channels"),
         ({"policy.head": "gaussian"}, "policy.head"),
     ],
 )

@@ -62,6 +62,8 @@ class ActorCritic(nn.Module):
         super().__init__()
         config = config or PolicyConfig()
         self.spec, self.config = spec, config
+        self.temperature = 1.0
+        """Of what is sampled, not of what is learned: below 1 what is likely becomes likelier; at 0 it is certain."""
         early, late = (classes, 0) if config.embed_condition == "extractor" else (0, classes)
         self.extractor = FeatureExtractor(spec, canvas, config, steps, config.embed_steps, early, target)
         self.value_extractor = (
@@ -126,5 +128,5 @@ class ActorCritic(nn.Module):
             value_features = F.relu(features + self.value_conditions(observation))
         told = F.relu(features + self.head_conditions(observation))
         where = (maps,) if self.config.location_maps else ()  # other heads know of no maps
-        action, log_prob, entropy = self.head(told, action, generator, *where)
+        action, log_prob, entropy = self.head(told, action, generator, self.temperature, *where)
         return Decision(action, log_prob, entropy, self.critic(value_features)[:, 0].float(), state)

@@ -31,6 +31,15 @@ def offsets(place: Tensor, grid: int) -> Tensor:
     return torch.stack([right[:, None].expand(-1, grid, -1), below[:, :, None].expand(-1, -1, grid)], 1)
 
 
+def draw(log_p: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    """An index (N,) for each of the log-probabilities (N, n), raised to the power of 1 / temperature; at 0 the
+    likeliest."""
+    if temperature == 0.0:
+        return log_p.argmax(-1)
+    p = log_p.exp() if temperature == 1.0 else (log_p / temperature).softmax(-1)
+    return torch.multinomial(p, 1, generator=generator)[:, 0]
+
+
 class LocationDecoder(nn.Module):
     """Features (N, F) → logits (N, grid²) of one categorical over the cells; x and y are never split.
 
@@ -102,6 +111,7 @@ class AutoregressiveHead(nn.Module):
         features: Tensor,
         action: Tensor | None = None,
         generator: torch.Generator | None = None,
+        temperature: float = 1.0,
         maps: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample an action, or evaluate the one given. The entropy is the sum over the heads, each given the
@@ -119,7 +129,7 @@ class AutoregressiveHead(nn.Module):
                 logits = decoder(features)
             log_p = F.log_softmax(logits.float(), -1)  # (N, n)
             p = log_p.exp()
-            index = torch.multinomial(p, 1, generator=generator)[:, 0] if action is None else action[:, i]
+            index = draw(log_p, generator, temperature) if action is None else action[:, i]
             chosen.append(index)
             if isinstance(decoder, LocationDecoder):
                 places.append(centre(index, decoder.grid))

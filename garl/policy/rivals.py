@@ -14,6 +14,7 @@ from torch.distributions import Beta, Distribution, Normal
 from torch.nn import functional as F
 
 from garl.policy.features import PolicyConfig
+from garl.policy.heads import draw
 from garl.types import ActionSpec, Location, coordinates
 
 
@@ -40,13 +41,17 @@ class CategoricalHead(nn.Module):
         )
 
     def forward(
-        self, features: Tensor, action: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        features: Tensor,
+        action: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample an action (N, D) int64, or evaluate the one given; also its log-probability and entropy (N,)."""
         hidden = self.hidden(features)
         log_ps = [F.log_softmax(decoder(hidden).float(), -1) for decoder in self.decoders]  # K × (N, bins)
         if action is None:
-            bins = [torch.multinomial(log_p.exp(), 1, generator=generator)[:, 0] for log_p in log_ps]
+            bins = [draw(log_p, generator, temperature) for log_p in log_ps]
             action = self.join(bins)
         else:
             bins = self.split(action)
@@ -92,14 +97,18 @@ class GaussianHead(nn.Module):
         return Normal(0.5 + mean, std, validate_args=False)
 
     def forward(
-        self, features: Tensor, action: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        features: Tensor,
+        action: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample an action (N, K) float32, or evaluate the one given; also its log-density and entropy (N,)."""
         distribution = self.distribution(features)
         if action is None:
             mean = distribution.mean.detach()
             normal = torch.randn(mean.shape, generator=generator, device=mean.device)
-            action = mean + distribution.stddev.detach() * normal
+            action = mean + temperature * distribution.stddev.detach() * normal
         return evaluate(distribution, action)
 
 
@@ -117,13 +126,21 @@ class BetaHead(nn.Module):
         return Beta(alpha, beta, validate_args=False)
 
     def forward(
-        self, features: Tensor, action: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        features: Tensor,
+        action: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample an action (N, K) float32, or evaluate the one given; also its log-density and entropy (N,)."""
         distribution = self.distribution(features)
         if action is None:
             # A Beta variate is X / (X + Y) of two gamma variates; `Beta.sample` would take no generator.
             alpha, beta = distribution.concentration1.detach(), distribution.concentration0.detach()
-            x, y = (torch._standard_gamma(a, generator=generator) for a in (alpha, beta))
+            if temperature > 0.0:  # the density to the power of 1 / temperature is that of another Beta distribution
+                drawn = (1.0 + (a - 1.0) / temperature for a in (alpha, beta))
+                x, y = (torch._standard_gamma(a, generator=generator) for a in drawn)
+            else:
+                x, y = alpha - 1.0, beta - 1.0  # the peak
             action = (x / (x + y)).clamp(1e-6, 1 - 1e-6)  # at 0 and 1 the density's logarithm is −∞
         return evaluate(distribution, action)

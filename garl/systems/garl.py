@@ -289,6 +289,8 @@ RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
 MEAN_OF = 512
 """Paintings in the running mean picture (thesis §7.2)."""
+MOST_TEMPERATE = 100.0
+"""Temperature at most, at which all strokes are about equally likely."""
 ROLL_BACKS = 5
 """How often a run that diverges goes back to its last checkpoint before it gives up."""
 
@@ -687,12 +689,16 @@ def load_agent(folder: Path, device: str = "auto", number: int = 0) -> Agent:
     return load_agents(folder, device, number)[0]
 
 
-def load_agents(folder: Path, device: str = "auto", number: int | None = None) -> tuple[Agent, ...]:
-    """The agents that the run in `folder` has trained, or the one with this number. Raises GarlError if there is none,
-    or it is damaged.
+def load_agents(
+    folder: Path, device: str = "auto", number: int | None = None, temperature: float = 1.0
+) -> tuple[Agent, ...]:
+    """The agents that the run in `folder` has trained, or the one with this number, to paint at some temperature (see
+    `ActorCritic`). Raises GarlError if there is none, or it is damaged.
 
     The run may come from a stranger: no code in it runs, and its config.json cannot ask for weights it does not bring.
     """
+    if not 0.0 <= temperature <= MOST_TEMPERATE:
+        raise GarlError(f"--temperature must lie between 0 and {MOST_TEMPERATE:g}, not {temperature:g}")
     tensors, meta = load_checkpoint(folder)
     config = load_config(folder)
     brushes = saved_brushes(meta, config, folder)
@@ -710,6 +716,7 @@ def load_agents(folder: Path, device: str = "auto", number: int | None = None) -
             tensors,
             folder,
         )
+        policy.temperature = temperature
         agents.append(Agent(config, brushes, policy.to(choose_device(device)).eval(), tuple(classes), i))
     return tuple(agents)
 

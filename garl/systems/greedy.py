@@ -45,10 +45,12 @@ def greedy(
     asked: Commission,
     config: GreedyConfig = GreedyConfig(),  # noqa: B008, it is frozen
     rounded: Callable[[np.ndarray], np.ndarray] = unchanged,
+    white: bool = False,
 ) -> np.ndarray:
     """A painter: as many strokes as it may paint, or those that it has when its time is up.
 
-    `rounded` makes of each stroke (14,) that is found the one that is painted, before the next is searched for.
+    `rounded` makes of each stroke (14,) that is found the one that is painted, before the next is searched for. With
+    `white`, colours are not free: every stroke is white.
     """
     target, ground, count, brush, started = asked.target, asked.ground, asked.count, asked.brush, time.monotonic()
     control, prepared, masking = brush.spec.control, PreparedBrushes(brush), untinted(brush)
@@ -66,7 +68,7 @@ def greedy(
         number = ground.painted + i
         found = _search(
             canvas[0], target, ground.free, mask, number, ground.seed, points, ranges,
-            config.proposals, config.patience, engine,
+            config.proposals, config.patience, white, engine,
         )  # fmt: skip
         strokes[i] = rounded(found)
         render_strokes(canvas, strokes[i : i + 1], np.array([ground.seed]), number, prepared, threads=1)
@@ -95,8 +97,8 @@ def box(stroke, height, width, kind, parameters, reach):
 
 
 @njit(cache=True)
-def _fit(canvas, target, free, mask, stroke, index, seed, engine):
-    """Give the stroke its best colour; returns the change of the summed squared error, in units of 255²."""
+def _fit(canvas, target, free, mask, stroke, index, seed, white, engine):
+    """Give the stroke its best colour, or white; returns the change of the summed squared error, in units of 255²."""
     kind, parameters, texture, levels, reach = engine
     channels, height, width = target.shape
     left, top, right, bottom = box(stroke, height, width, kind, parameters, reach)
@@ -130,7 +132,7 @@ def _fit(canvas, target, free, mask, stroke, index, seed, engine):
             base_sum += bases
             base_squares += base_square
         total = squares / 65025.0
-        best = min(255.0, max(0.0, (gap_sum + base_sum) / total))
+        best = 255.0 if white else min(255.0, max(0.0, (gap_sum + base_sum) / total))
         stroke[6 + channel] = best / 255.0
         # Σ (e − a(k − c))² − e², with e = y − c and k the colour
         change += best * best * total - 2.0 * best * (gap_sum + base_sum) + base_squares
@@ -174,7 +176,7 @@ def _mutate(stroke, points, ranges):
 
 
 @njit(cache=True, nogil=True)
-def _search(canvas, target, free, mask, index, seed, points, ranges, proposals, patience, engine):
+def _search(canvas, target, free, mask, index, seed, points, ranges, proposals, patience, white, engine):
     """The stroke (14,) that random proposals and hill climbing find."""
     best, stroke = np.zeros(STROKE_SIZE, np.float32), np.zeros(STROKE_SIZE, np.float32)
     stroke[START_PRESSURE:BRUSH] = 1.0
@@ -187,7 +189,7 @@ def _search(canvas, target, free, mask, index, seed, points, ranges, proposals, 
             stroke[:] = best
             _mutate(stroke, points, ranges)
             failures += 1
-        change = _fit(canvas, target, free, mask, stroke, index, seed, engine)
+        change = _fit(canvas, target, free, mask, stroke, index, seed, white, engine)
         if change < best_change:
             best_change, failures = change, 0
             best[:] = stroke
