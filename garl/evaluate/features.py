@@ -99,7 +99,8 @@ def perceptual_distance(picture: np.ndarray, target: np.ndarray, features: Featu
 def load_features(path: Path | None = None) -> Features:
     """The network in `path`, VGG16, or without one the network that ships; loaded once. Raises GarlError."""
     stages = VGG16 if path else SMALL
-    network = Features(stages)
+    with torch.random.fork_rng(devices=[]):  # whether it was loaded before is nothing to a run's draws
+        network = Features(stages)
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     lines = {f"lin{i}.model.1.weight": (1, widths[-1], 1, 1) for i, widths in enumerate(stages)}
     found = _read(path or SHIPPED, {**expected, **lines})

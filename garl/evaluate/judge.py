@@ -104,7 +104,8 @@ def load_judge(path: str | Path | None = None) -> Judge:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if not all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights.values()):
             raise ValueError("weights are finite and float32")
-        judge = Judge(widths, kernel)
+        with torch.random.fork_rng(devices=[]):  # whether it was loaded before is nothing to a run's draws
+            judge = Judge(widths, kernel)
         judge.load_state_dict(weights)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise GarlError(f"{path} is not a judge: give a file that garl.evaluate.train_judge wrote") from error

@@ -132,3 +132,9 @@ def test_a_missing_file(tmp_path):
 def test_what_it_cannot_see(images):
     with pytest.raises(GarlError, match="the judge sees images"):
         load_judge().features(images)
+
+
+def test_loading_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    load_judge.__wrapped__()
+    assert torch.equal(torch.get_rng_state(), before)

@@ -114,3 +114,9 @@ def test_crops_are_parts_of_their_picture() -> None:
     pictures[::2] = 1.0
     parts = crops(pictures, torch.Generator().manual_seed(0)).mean((1, 2, 3))
     assert parts[::2].min() > parts[1::2].max()
+
+
+def test_loading_draws_no_random_numbers() -> None:
+    before = torch.get_rng_state()
+    load_features.__wrapped__()
+    assert torch.equal(torch.get_rng_state(), before)
