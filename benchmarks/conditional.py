@@ -30,7 +30,10 @@ ARMS: dict[str, tuple[Config, dict[str, Any]]] = {
     "adversary, masked": (CONDITIONAL, {"adversary.mask": 1.0}),
     "L2": (CONDITIONAL, {"reward.source": "l2"}),
     "L2, no maps": (CONDITIONAL, {"reward.source": "l2", "policy.location_maps": False}),
-    "L2, no hindsight": (CONDITIONAL, {"reward.source": "l2", "ppo.hindsight": 0.0}),
+    "L2, hindsight, no demonstrations": (
+        CONDITIONAL,
+        {"reward.source": "l2", "ppo.hindsight": 1.0, "demonstrations.pictures": 0, "warm_up": 0},
+    ),
     "PaintBot": (PAINTBOT, {}),
     "PaintBot, no curriculum": (PAINTBOT, {"curriculum": {}}),
     "PaintBot, uniform targets": (PAINTBOT, {"curriculum.targets": "uniform"}),

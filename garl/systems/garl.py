@@ -255,8 +255,11 @@ CONDITIONAL = DIGITS.changed(
         "policy.embed_steps": True,
         "policy.value_steps": True,
         "policy.location_maps": True,
+        "demonstrations.pictures": 4000,
+        "demonstrations.proposals": 100,
+        "demonstrations.patience": 50,
+        "warm_up": 10,
         "advantage.gamma": 0.5,
-        "ppo.hindsight": 1.0,
     }
 )
 """Digits that the agent is shown, redrawn in five strokes, judged beside what it was shown."""
@@ -265,7 +268,8 @@ PAINTBOT = CONDITIONAL.changed(
     {
         "policy.head": "gaussian",
         "policy.location_maps": False,
-        "ppo.hindsight": 0.0,
+        "demonstrations.pictures": 0,
+        "warm_up": 0,
         "ppo.learning_rate": 2e-4,
         "reward.source": "l_half",
         "reward.perceptual": 1.0,
