@@ -68,7 +68,8 @@ class Features(nn.Module):
         """Images (N, 1 or 3, H, W) uint8 → features (N, 4 d) float64 ≥ 0, the last stage's d maps averaged over each
         quarter of the picture, and None: this network knows no classes."""
         found = []
-        for batch in torch.as_tensor(images).split(BATCH):
+        for start in range(0, len(images), BATCH):
+            batch = torch.tensor(images[start : start + BATCH])  # a copy: the array may be read-only
             maps = self(batch.cpu().expand(-1, 3, -1, -1).float() / 255)
             found.append(SCALE * F.adaptive_avg_pool2d(maps[-1], PLACES).flatten(1).double())
         return torch.cat(found).numpy(), None

@@ -40,6 +40,11 @@ def draw(log_p: Tensor, generator: torch.Generator | None, temperature: float) -
     return torch.multinomial(p, 1, generator=generator)[:, 0]
 
 
+def at(maps: Tensor, index: Tensor) -> Tensor:
+    """What maps (N, c, grid, grid) hold in the cells `index` (N,), (N, c)."""
+    return maps.flatten(2).gather(2, index[:, None, None].expand(-1, maps.shape[1], 1))[..., 0]
+
+
 class LocationDecoder(nn.Module):
     """Features (N, F) → logits (N, grid²) of one categorical over the cells; x and y are never split.
 
@@ -104,7 +109,10 @@ class AutoregressiveHead(nn.Module):
         )
         self.grids = sorted({d.grid for d in spec if isinstance(d, Location)} if config.location_maps else ())
         self.encoders = nn.ModuleList(SampleEncoder(d) for d in spec[:-1])
-        self.embedders = nn.ModuleList(FeatureEmbedder(config.features) for _ in spec[:-1])
+        seen = config.channels if config.location_maps else 0
+        self.embedders = nn.ModuleList(
+            FeatureEmbedder(config.features, 16 + (seen if isinstance(d, Location) else 0)) for d in spec[:-1]
+        )
 
     def forward(
         self,
@@ -117,7 +125,8 @@ class AutoregressiveHead(nn.Module):
         """Sample an action, or evaluate the one given. The entropy is the sum over the heads, each given the
         dimensions before it. Log-probabilities are float32 whatever the network's precision.
 
-        maps: (N, c, H, W), which the location heads see if `location_maps` is set."""
+        maps: (N, c, H, W), which the location heads see if `location_maps` is set, and those after them where the
+        places lie that were chosen."""
         chosen: list[Tensor] = []
         places: list[Tensor] = []
         shrunk = {} if maps is None else {grid: F.adaptive_avg_pool2d(maps, grid) for grid in self.grids}
@@ -131,10 +140,13 @@ class AutoregressiveHead(nn.Module):
             p = log_p.exp()
             index = draw(log_p, generator, temperature) if action is None else action[:, i]
             chosen.append(index)
-            if isinstance(decoder, LocationDecoder):
-                places.append(centre(index, decoder.grid))
             log_prob = log_prob + log_p.gather(1, index[:, None])[:, 0]
             entropy = entropy - (p * log_p).sum(-1)
-            if i < len(self.encoders):
-                features = self.embedders[i](features, self.encoders[i](index).to(features.dtype))
+            told = [self.encoders[i](index)] if i < len(self.encoders) else []
+            if isinstance(decoder, LocationDecoder):
+                places.append(centre(index, decoder.grid))
+                if told and shrunk:
+                    told.append(at(shrunk[decoder.grid], index))
+            if told:
+                features = self.embedders[i](features, torch.cat([each.to(features.dtype) for each in told], -1))
         return torch.stack(chosen, 1), log_prob, entropy

@@ -256,3 +256,22 @@ def test_all_that_is_seen_of_maps_and_places_makes_one_distribution() -> None:
     assert (end[0] - end[1]).abs().max() > 1e-3
     assert (end[0] - end[0][:1]).abs().max() > 1e-3, "the end depends on the start"
     torch.testing.assert_close(p[0].sum((0, 2)), p[1].sum((0, 2)))  # no maps for what is no place
+
+
+@torch.no_grad()
+def test_what_comes_after_a_place_sees_the_maps_there_and_nowhere_else() -> None:
+    torch.manual_seed(0)
+    head = AutoregressiveHead(PLACES, MAPPED)
+    maps, features = torch.rand(1, 4, 4, 4), FEATURES[:1]
+
+    def grey(maps: Tensor) -> float:
+        """log P(grey = 0 | start = 6): that of both, summed over all ends, less that of the start."""
+        start = head.decoders[0](features, maps, []).log_softmax(-1)[0, 6]
+        ends = [head(features, torch.tensor([[6, 0, end]]), maps=maps)[1] for end in range(9)]
+        return float(torch.cat(ends).logsumexp(0) - start)
+
+    here, elsewhere = maps.clone(), maps.clone()
+    here[0, :, 1, 2] += 1.0  # cell 1 · 4 + 2
+    elsewhere[0, :, 2, 2] += 1.0
+    assert grey(elsewhere) == pytest.approx(grey(maps), abs=1e-5)
+    assert abs(grey(here) - grey(maps)) > 1e-3
