@@ -37,7 +37,8 @@ class PolicyConfig(Settings):
     """Residual blocks of a location head."""
     location_maps: bool = False
     """Whether the location heads of an autoregressive policy also see the extractor's first feature maps and how far
-    each cell is from the places chosen before, so that what is where need not pass through the feature vector."""
+    each cell is from the places chosen before, and the heads after a location what the maps hold there, so that what is
+    where need not pass through the feature vector."""
     frames: int = Field(1, ge=1)
     """Canvases stacked into one observation, the newest first."""
     noise: int = Field(10, ge=1)
