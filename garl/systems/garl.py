@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from garl.advantage import AdvantageConfig, RewardScale, estimate
 from garl.adversary.discriminator import DiscriminatorConfig
@@ -118,7 +118,8 @@ class Config(Settings):
     anneal_entropy: bool = True
     """Whether `anneal` reaches the entropy coefficient, too, or the learning rates alone."""
     average: float = Field(0.0, ge=0.0, lt=1.0)
-    """The agent that is kept has averaged weights: each cycle w ← average · w + (1 − average) · policy; 0: the last."""
+    """The agent that is kept has averaged weights: w ← a w + (1 − a) policy after cycle t, where a is this, but at most
+    t / (t + 9), so that a short run's are not those of its beginning; 0: the last."""
     seed: int = Field(0, ge=0)
     """Same seed, same machine, same budget in steps or episodes: same run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -281,14 +282,47 @@ PAINTBOT = CONDITIONAL.changed(
 )
 """PaintBot (Jia et al. 2019; thesis §3.3): continuous actions, no adversary, a curriculum; at the size of a digit."""
 
+PICTURES = DIGITS.changed(
+    {
+        "data": "celeba",
+        "minutes": 60.0,
+        "strokes": 32,
+        "picture_every": 20,
+        "checkpoint_every": 10,
+        "average": 0.95,
+        "warm_up": 20,
+        "paint.height": 64,
+        "paint.width": 64,
+        "paint.channels": 3,
+        "paint.background": [128],
+        "paint.brush": "soft_line",
+        "paint.color_channels": 3,
+        "paint.opacity": True,
+        "policy.blocks": 4,
+        "policy.embed_noise": "extractor",
+        "demonstrations.pictures": 5000,
+        "demonstrations.epochs": 7,
+        "adversary.network.channels": 24,
+        "adversary.updates": 16,
+        "advantage.gamma": 0.9,
+        "advantage.lam": 0.7,
+        "ppo.epochs": 1,
+        "ppo.batch_size": 512,
+        "ppo.learning_rate": 3e-4,
+    }
+)
+"""Pictures of 64×64 in 32 soft strokes: what greedy search shows first, and then what an adversary is fooled by."""
+
 PRESETS = {
     "digits": DIGITS,
+    "pictures": PICTURES,
     "thesis": THESIS,
     "thesis-fast": THESIS_FAST,
     "conditional": CONDITIONAL,
     "paintbot": PAINTBOT,
 }
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 RECENT = 1024
 """Paintings that the distance to the data is measured on while training."""
 MEAN_OF = 512
@@ -339,6 +373,19 @@ def make_adversary(config: Config, device: torch.device, classes: int) -> Advers
     maps = copy.deepcopy(load_judge()).to(device).maps if settings.perceptual else None
     power = 2.0 if settings.source == "l2" else 0.5
     return Likeness(torch.from_numpy(blank(paint, 1)).to(device), power, settings.perceptual, maps)
+
+
+def moving_average(share: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """How an average takes in the weights after a cycle, as `AveragedModel` wants it: see `Config.average`. It is told
+    how many cycles it holds, on the weights' device, which is not waited for."""
+
+    def take_in(average: Tensors, weights: Tensors, held: Tensor | int) -> None:
+        cycle = torch.as_tensor(held, device=average[0].device) + 1.0
+        kept = (cycle / (cycle + 9.0)).clamp(max=share)
+        torch._foreach_mul_(average, kept)
+        torch._foreach_add_(average, torch._foreach_mul(weights, 1.0 - kept))
+
+    return take_in
 
 
 def draw_noise(config: Config, canvases: int, generator: torch.Generator) -> Tensor:
@@ -443,7 +490,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 optimizer=learner.make_optimizer(policy, config.learning),
                 weights=learner.Weights(config.learning, env.action_spec).to(device),
                 scale=RewardScale(config.advantage).to(device),
-                average=AveragedModel(policy, multi_avg_fn=get_ema_multi_avg_fn(config.average)),
+                average=AveragedModel(policy, multi_avg_fn=moving_average(config.average)),
                 memory=FakeMemory(config.adversary.memory or painted, config.adversary.memory_priority),
                 prefix=prefix(i),
             )

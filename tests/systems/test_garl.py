@@ -166,10 +166,10 @@ def test_the_kept_agent_has_the_averaged_weights(
 
     learn = ppo.update
     monkeypatch.setattr(ppo, "update", update)
-    train(changed(tiny_config, average=0.75), tmp_path)
+    train(changed(tiny_config, average=0.25), tmp_path)
     expected = weights[0]
-    for weight in weights[1:]:
-        expected = 0.75 * expected + 0.25 * weight
+    for kept, weight in zip((2 / 11, 0.25, 0.25), weights[1:], strict=True):  # 2 / (2 + 9), 3 / (3 + 9), then 4 / 13
+        expected = kept * expected + (1 - kept) * weight
     kept = load_agent(tmp_path, "cpu").policy.extractor.out.weight
     torch.testing.assert_close(kept, expected)
     assert (kept - weights[-1]).abs().max() > 1e-4
