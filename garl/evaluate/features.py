@@ -67,10 +67,10 @@ class Features(nn.Module):
     def look(self, images: Tensor | np.ndarray) -> tuple[np.ndarray, None]:
         """Images (N, 1 or 3, H, W) uint8 → features (N, 4 d) float64 ≥ 0, the last stage's d maps averaged over each
         quarter of the picture, and None: this network knows no classes."""
-        found = []
+        images, found = images.numpy(force=True) if isinstance(images, Tensor) else images, []
         for start in range(0, len(images), BATCH):
-            batch = torch.tensor(images[start : start + BATCH])  # a copy: the array may be read-only
-            maps = self(batch.cpu().expand(-1, 3, -1, -1).float() / 255)
+            batch = torch.from_numpy(np.array(images[start : start + BATCH]))  # a copy: the array may be read-only
+            maps = self(batch.expand(-1, 3, -1, -1).float() / 255)
             found.append(SCALE * F.adaptive_avg_pool2d(maps[-1], PLACES).flatten(1).double())
         return torch.cat(found).numpy(), None
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from garl import agents, cli
 from garl.agents import SHIPPED, Card, cards, find_agent, sizes
+from garl.commission import Commission
 from garl.data.images import load
 from garl.engine.paint import PreparedBrushes
 from garl.errors import GarlError
@@ -128,11 +129,11 @@ def test_what_is_shown_is_painted(card: Card) -> None:
         pictures = emoji(8, side)
     ground, errors = Ground.blank(np.array(artist.paper, np.uint8), (side, side)), []
     for picture in pictures:
-        strokes, again = (artist.painter(picture, ground, count, artist.brush, 5) for _ in range(2))
+        asked = Commission(picture, ground, count, artist.brush, 5)
+        strokes, again = (artist.painter(asked) for _ in range(2))
         np.testing.assert_array_equal(strokes, again)
         canvas = ground.canvas.copy()
-        for _ in lay(canvas, strokes, [PreparedBrushes(artist.brush)], 0, 0, ground.free):
-            pass
+        lay(canvas, strokes, [PreparedBrushes(artist.brush)], 0)
         errors.append((mean_squared_error(canvas, picture), mean_squared_error(ground.canvas, picture)))
     error, blank = np.mean(errors, 0)
     assert error < 0.5 * blank
