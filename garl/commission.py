@@ -16,9 +16,7 @@ from garl.types import Ground
 class Commission:
     """A picture to be painted."""
 
-    target: (
-        np.ndarray
-    )  # (3, H, W) uint8; where the ground is locked, what the canvas already shows. Grey for greedy search
+    target: np.ndarray  # (3, H, W) uint8, for greedy search also (1, H, W); where the ground is locked, what it shows
     ground: Ground
     count: int  # strokes, at most
     brush: Brush

@@ -142,6 +142,7 @@ def imitate(
     settings = learning.model_copy(update=update)
     device, batch, count = next(policy.parameters()).device, env.num_envs, lessons.actions.shape[1]
     adam, weights = make_optimizer(policy, settings), Weights(settings, env.action_spec).to(device)
+    unused = torch.Generator(device)  # the actions are given
     rounds, started = math.ceil(config.epochs * count / batch), time.monotonic()
     passes = math.ceil(rounds * batch / count)
     order = torch.cat([torch.randperm(count, generator=lessons.generator) for _ in range(passes)])
@@ -152,7 +153,7 @@ def imitate(
     for i, some in enumerate(order[: rounds * batch].split(batch)):
         set_rate(adam, config.learning_rate * (1.0 - 0.9 * i / rounds))
         told = None if lessons.condition is None else lessons.condition[some].to(device)
-        actions, unused = lessons.actions[:, some].to(device), torch.Generator(device)
+        actions = lessons.actions[:, some].to(device)
         rollout = collect(env, policy, noise().to(device), unused, settings.dtype, told, actions=actions)
         no = torch.zeros_like(rollout.value)
         figures = improve(policy, adam, rollout, no, no, settings, lessons.generator, weights, likelier)

@@ -142,11 +142,11 @@ class AutoregressiveHead(nn.Module):
             chosen.append(index)
             log_prob = log_prob + log_p.gather(1, index[:, None])[:, 0]
             entropy = entropy - (p * log_p).sum(-1)
-            told = [self.encoders[i](index)] if i < len(self.encoders) else []
             if isinstance(decoder, LocationDecoder):
                 places.append(centre(index, decoder.grid))
-                if told and shrunk:
+            if i < len(self.encoders):
+                told = [self.encoders[i](index)]
+                if isinstance(decoder, LocationDecoder) and shrunk:
                     told.append(at(shrunk[decoder.grid], index))
-            if told:
                 features = self.embedders[i](features, torch.cat([each.to(features.dtype) for each in told], -1))
         return torch.stack(chosen, 1), log_prob, entropy
