@@ -27,13 +27,13 @@ from garl.errors import GarlError
 from garl.learners.ppo import improve
 from garl.learners.shared import LearnerConfig, Weights, make_optimizer, set_rate
 from garl.policy.actor_critic import ActorCritic
-from garl.progress import clock
 from garl.rollout import collect
 from garl.settings import Settings
 from garl.systems.greedy import GreedyConfig, greedy
 from garl.types import Ground
 
-Tell = Callable[[dict[str, str]], None]
+Tell = Callable[[dict[str, str], float, float], None]
+"""`Progress.tell`."""
 """Told, every now and then, how far the work is: figures by name."""
 
 
@@ -118,9 +118,8 @@ def demonstrate_all(
         try:
             for actions in pool.map(one, range(len(pictures))):
                 shown.append(actions)
-                seconds = time.monotonic() - started
-                left = seconds / len(shown) * (len(pictures) - len(shown))
-                tell({"demonstrations": f"{len(shown):,} of {len(pictures):,}", "left": clock(left)})
+                figures = {"demonstrations": f"{len(shown):,} of {len(pictures):,}"}
+                tell(figures, len(shown) / len(pictures), time.monotonic() - started)
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the rest
     return torch.stack(shown, 1)
@@ -157,6 +156,5 @@ def imitate(
         rollout = collect(env, policy, noise().to(device), unused, settings.dtype, told, actions=actions)
         no = torch.zeros_like(rollout.value)
         figures = improve(policy, adam, rollout, no, no, settings, lessons.generator, weights, likelier)
-        seconds, done = time.monotonic() - started, (i + 1) / rounds
-        left, likelihood = clock(seconds / done - seconds), -float(figures["policy_loss"])
-        tell({"imitated": f"{done:.0%}", "left": left, "log-likelihood": f"{likelihood:.2f}"})
+        done, likelihood = (i + 1) / rounds, -float(figures["policy_loss"])
+        tell({"imitated": f"{done:.0%}", "log-likelihood": f"{likelihood:.2f}"}, done, time.monotonic() - started)

@@ -37,6 +37,11 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def left(seconds: float, share: float) -> str:
+    """The time that is left of work of which a share, 0..1, took `seconds`."""
+    return clock(max(0.0, seconds / share - seconds)) if share > 0 else "?"
+
+
 class Progress:
     """Shows each cycle's figures; the run's own records hold them all."""
 
@@ -59,8 +64,6 @@ class Progress:
         """`record`: the cycle's figures; `spent`: the share of the budget used, 0..1; `seconds`: since the start."""
         self.frechet = record.get("frechet", self.frechet)
         figures = {
-            "time": clock(seconds),
-            "left": clock(seconds / spent - seconds if spent > 0 else 0.0),
             "paintings": f"{int(record['episodes']):,}",
             "strokes/s": f"{record['steps'] / seconds:,.0f}",
             "distance to the data": f"{self.frechet:.0f}",
@@ -71,10 +74,11 @@ class Progress:
                 figures[name] = f"{record[figure]:.2f}"
         if "target/error" in record:
             figures["error"] = f"{record['target/error']:.4f} of {record['target/blank']:.4f}"
-        self.tell(figures, spent)
+        self.tell(figures, spent, seconds)
 
-    def tell(self, figures: dict[str, str], spent: float) -> None:
-        """Show any figures by name, as a table or a line."""
+    def tell(self, figures: dict[str, str], spent: float, seconds: float) -> None:
+        """Show any figures by name behind the time and what is left of it, as a table or a line."""
+        figures = {"time": clock(seconds), "left": left(seconds, spent)} | figures
         if self.live:
             table = Table(*figures, title=f"{min(spent, 1.0):.0%}  pictures: {self.out / 'pictures' / 'samples.png'}")
             table.add_row(*figures.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from garl.boards import TensorBoard
 from garl.errors import GarlError
+from garl.runs import records
 from garl.systems.garl import Config, train
 
 COUNTS, EDGES = np.array([3, 0, 5]), np.array([-1.0, 0.0, 2.0, 3.0])
@@ -72,8 +72,7 @@ def test_wandb_gets_the_records_offline(calls: list[tuple[str, Any, Any]], tiny_
     assert settings["config"]["strokes"] == 2
     logged = [(arguments[0], more["step"]) for name, arguments, more in calls if name == "log"]
     figures = [(values, step) for values, step in logged if "cycle" in values]
-    records = [json.loads(line) for line in (tmp_path / "mine" / "metrics.jsonl").read_text().splitlines()]
-    assert figures == [(record, record["steps"]) for record in records]
+    assert figures == [(record, record["steps"]) for record in records(tmp_path / "mine")]
     shown = [(values, step) for values, step in logged if "cycle" not in values]
     assert [step for _, step in shown] == [16, 32, 64]
     assert shown[0][0]["pictures/mean"] == "picture"

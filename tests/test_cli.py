@@ -19,7 +19,7 @@ from garl import cli
 from garl.brush.geometry import fully_pressed
 from garl.brush.spec import library, load_brush
 from garl.export.strokefile import StrokeFile
-from garl.runs import load_checkpoint
+from garl.runs import load_checkpoint, records
 from garl.systems.garl import DIGITS, THESIS, Config, load_config
 
 TINY = """\
@@ -452,7 +452,7 @@ def test_an_agent_learns_to_paint_and_paints(tmp_path: Path, garl: Garl, monkeyp
     assert "next: garl paint PHOTO --painter learning-to-paint --agent run" in result.out
     assert "held-out pictures: L2 is " in result.out
     assert garl("train", "learning-to-paint", "--resume", "--out", "run", "--updates", 3).code == 0
-    assert json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["updates"] == 3
+    assert records(Path("run"))[-1]["updates"] == 3
     Image.new("RGB", (40, 24), "navy").save("photo.png")
     paint = "paint", "photo.png", "--painter", "learning-to-paint", "--agent", "run", "--strokes", 9
     assert garl(*paint, "--out", "a.json", "--tiles", 2).code == 0
@@ -477,7 +477,7 @@ def test_a_pen_learns_to_redraw_and_draws(tmp_path: Path, garl: Garl, monkeypatc
     assert "next: garl paint DRAWING --painter doodle-sdq --agent run" in result.out
     assert "held-out drawings: L2 is " in result.out
     assert garl("train", "doodle-sdq", "--resume", "--out", "run", "--updates", 3).code == 0
-    assert json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["updates"] == 3
+    assert records(Path("run"))[-1]["updates"] == 3
 
 
 def test_a_recurrent_agent_learns_to_redraw_and_redraws(
@@ -490,7 +490,7 @@ def test_a_recurrent_agent_learns_to_redraw_and_redraws(
     assert "held-out pictures: L2 is " in result.out
     assert "next: garl paint PICTURE --painter stroke-net --agent run" in result.out
     assert garl("train", "stroke-net", "--resume", "--out", "run", "--updates", 26).code == 0
-    assert json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])["updates"] == 50
+    assert records(Path("run"))[-1]["updates"] == 50
     Image.new("RGB", (40, 24), "navy").save("photo.png")
     paint = "paint", "photo.png", "--painter", "stroke-net", "--agent", "run", "--strokes", 4, "--tiles", 1
     assert garl(*paint, "--out", "a.json").code == 0

@@ -120,14 +120,18 @@ def test_white_strokes_paint_white_on_black() -> None:
 
 def test_they_depend_on_the_seed_and_not_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     paint, told = engine(channels=1, color_channels=1), []
+
+    def tell(figures: dict[str, str], share: float, seconds: float) -> None:
+        told.append((figures["demonstrations"], share))
+
     config = DemonstrationsConfig(pictures=5, proposals=20, patience=3)
     pictures = np.stack([picture(1) // (1 + i) for i in range(5)])
-    ours = demonstrate_all(pictures, paint, 3, config, 0, told.append)
+    ours = demonstrate_all(pictures, paint, 3, config, 0, tell)
     monkeypatch.setattr(paint, "threads", 1)
-    assert torch.equal(demonstrate_all(pictures, paint, 3, config, 0, told.append), ours)
-    assert not torch.equal(demonstrate_all(pictures, paint, 3, config, 1, told.append), ours)
+    assert torch.equal(demonstrate_all(pictures, paint, 3, config, 0, tell), ours)
+    assert not torch.equal(demonstrate_all(pictures, paint, 3, config, 1, tell), ours)
     assert ours.shape == (3, 5, len(paint.action_spec))
-    assert told[4]["demonstrations"] == "5 of 5"
+    assert told[4] == ("5 of 5", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -154,12 +158,16 @@ def test_a_policy_that_imitates_one_painting_paints_it() -> None:
     generator = torch.Generator().manual_seed(0)
     actions = torch.stack([torch.randint(d.n, (3, 1), generator=generator) for d in env.action_spec], 2)
     config = DemonstrationsConfig(pictures=1, epochs=600, batch_size=12, learning_rate=3e-3)
-    told: list[dict[str, str]] = []
+    told: list[float] = []
     lessons = Lessons(actions, None, generator)
     env.reset(seed=0)
-    imitate(policy, env, lessons, lambda: torch.randn(4, 10, generator=generator), PPOConfig(), config, told.append)
-    assert float(told[0]["log-likelihood"]) < -15
-    assert float(told[-1]["log-likelihood"]) > -0.1
+
+    def tell(figures: dict[str, str], share: float, seconds: float) -> None:
+        told.append(float(figures["log-likelihood"]))
+
+    imitate(policy, env, lessons, lambda: torch.randn(4, 10, generator=generator), PPOConfig(), config, tell)
+    assert told[0] < -15
+    assert told[-1] > -0.1
     painted = collect(env, policy, torch.randn(4, 10, generator=generator), generator)
     assert torch.equal(painted.action, actions.expand(-1, 4, -1))
 

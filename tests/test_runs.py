@@ -27,6 +27,7 @@ from garl.runs import (
     load_checkpoint,
     open_run,
     read_config,
+    records,
     save_checkpoint,
     save_divergence,
     stop_requests,
@@ -271,8 +272,8 @@ def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
             read_config(tmp_path)
 
 
-def records(folder: Path) -> list[tuple[int, float]]:
-    return [(r["cycle"], r["loss"]) for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [(record["cycle"], record["loss"]) for record in records(folder)]
 
 
 def shown(folder: Path) -> list[tuple[int, float]]:
@@ -322,7 +323,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path
     go(tmp_path / "new", range(1, 3), 0.5)  # records, but no checkpoint: someone took it away
     with pytest.raises(GarlError, match="holds no checkpoint"):
         go(tmp_path / "new", range(3, 4), 0.5)
-    assert records(tmp_path / "new") == [(1, 0.5), (2, 0.5)]
+    assert losses(tmp_path / "new") == [(1, 0.5), (2, 0.5)]
 
 
 @pytest.mark.parametrize("name", ["file", "file/run", "file/run/deeper"])
@@ -347,13 +348,13 @@ def test_a_resumed_run_drops_the_records_after_the_checkpoint(tmp_path: Path, ta
     with open(events, "r+b") as board:
         board.truncate(events.stat().st_size - 7)
     go(tmp_path, range(3, 6), 0.25)
-    assert records(tmp_path) == [(1, 0.5), (2, 0.5), (3, 0.25), (4, 0.25), (5, 0.25)]
+    assert losses(tmp_path) == [(1, 0.5), (2, 0.5), (3, 0.25), (4, 0.25), (5, 0.25)]
     assert shown(tmp_path) == [(8, 0.5), (16, 0.5), (24, 0.25), (32, 0.25), (40, 0.25)]
     with open_run(tmp_path, {}, resume=True) as run:  # as a roll-back does, twice in one process
         run.start_after(3)
         run.start_after(1)
         run.record({"cycle": 2, "steps": 16, "loss": 7.0})
-    assert records(tmp_path) == [(1, 0.5), (2, 7.0)]
+    assert losses(tmp_path) == [(1, 0.5), (2, 7.0)]
     assert shown(tmp_path) == [(8, 0.5), (16, 7.0)]
 
 
@@ -409,7 +410,7 @@ def test_a_record_that_the_disk_does_not_take(tmp_path: Path, files_up_to: Calla
     files_up_to(10**9)
     assert (tmp_path / "metrics.jsonl").stat().st_size == size - 20
     go(tmp_path, range(7, 8), 0.25)
-    assert records(tmp_path)[5:] == [(6, 0.5), (7, 0.25)]
+    assert losses(tmp_path)[5:] == [(6, 0.5), (7, 0.25)]
 
 
 def test_an_event_that_the_disk_does_not_take(tmp_path: Path, files_up_to: Callable[[int], None]) -> None:

@@ -19,7 +19,7 @@ from garl.errors import GarlError
 from garl.evaluate.oscillation import slow_power
 from garl.experiments.claims import Claim
 from garl.experiments.verdict import Curve, Curves
-from garl.progress import clock
+from garl.progress import left
 from garl.runs import records
 from garl.systems.garl import Config, train
 
@@ -62,13 +62,12 @@ def train_runs(runs: Runs, folder: Path, jobs: int) -> None:
         for done, future in enumerate(as_completed(futures), 1):
             future.result()
             spent = time.monotonic() - started
-            left = clock(spent / done * (len(futures) - done))
             name, config = futures[future]
             curve = read_curve(run_folder(folder, config))
             print(
                 f"{done}/{len(futures)} {name}: distance {curve.untrained:.0f} → {curve.final:.0f}, "
                 f"flips {curve.flips:.3f}{' (diverged)' if curve.diverged else ''}, {curve.minutes[-1]:.1f} min; "
-                f"left about {left}",
+                f"left about {left(spent, done / len(futures))}",
                 flush=True,
             )
 

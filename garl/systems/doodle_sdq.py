@@ -41,7 +41,7 @@ from garl.learners.shared import set_rate
 from garl.machine import keep_freed_memory, use_threads
 from garl.paint_picture import lay, resized
 from garl.policy.two_streams import StreamsConfig, TwoStreams, views
-from garl.progress import Progress, clock
+from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.systems.course import Budget, Course, cycles
 from garl.systems.garl import report, tell
@@ -283,11 +283,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 record |= validate(agent, lessons, config, out)
             run.record(record)
             seconds = course.seconds
-            figures = {"time": clock(seconds), "left": clock(max(0.0, seconds / spent - seconds))}
-            figures |= {"doing": "imitating" if imitating else "learning", "moves/s": f"{moves / seconds:,.0f}"}
+            figures = {"doing": "imitating" if imitating else "learning", "moves/s": f"{moves / seconds:,.0f}"}
             latest |= record
             watched = "updates", "reward/mean", "imitation/loss", "l2/train", "l2/ratio"
-            progress.tell(figures | {name: f"{latest[name]:.4g}" for name in watched if name in latest}, spent)
+            figures |= {name: f"{latest[name]:.4g}" for name in watched if name in latest}
+            progress.tell(figures, spent, seconds)
         last = validate(agent, lessons, config, out)
         run.record(standing() | last)
     print(f"held-out drawings: L2 is {last['l2/ratio']:.1%} of the blank canvas's")

@@ -54,7 +54,7 @@ from garl.learners.shared import LearnerConfig, set_rate
 from garl.machine import keep_freed_memory, use_threads
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
-from garl.progress import Progress, clock
+from garl.progress import Progress
 from garl.reward import RewardConfig, reward
 from garl.rollout import collect
 from garl.runs import load_checkpoint, open_run, read_config, save_divergence, stop_requests
@@ -473,8 +473,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         learner = ppo if config.learner == "ppo" else a2c
         begun, lessons, agents = time.monotonic(), None, []
 
-        def show_teaching(figures: dict[str, str]) -> None:
-            progress.tell({"time": clock(time.monotonic() - begun)} | figures, 0.0)
+        def show_teaching(figures: dict[str, str], share: float, seconds: float) -> None:
+            progress.tell(figures, share, seconds)
             if stopping():
                 raise GarlError(f"stopped before the first painting: `garl train --resume {out}` begins again")
 

@@ -268,7 +268,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 record |= validate(act, validation, easel, out)
             run.record(record)
             show = {name: f"{record[name]:.4g}" for name in ("updates", "l2/train", "reward/mean", "critic/loss")}
-            progress.tell({"minutes": f"{course.seconds / 60:.1f}"} | show, spent)
+            progress.tell(show, spent, course.seconds)
         last = validate(act, validation, easel, out)
         run.record(standing() | last)
     print(f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's")

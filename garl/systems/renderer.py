@@ -125,7 +125,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 record |= {f"validation/{name}": value for name, value in figures.items()}
                 picture(out, network, unseen, truth)
             run.record(record)
-            progress.tell({name: f"{value:.5g}" for name, value in record.items()}, spent)
+            progress.tell({name: f"{record[name]:.5g}" for name in ("updates", "loss")}, spent, course.seconds)
         record = standing() | {f"test/{name}": value for name, value in measure(network, unseen, truth).items()}
         run.record(record)
         picture(out, network, unseen, truth)

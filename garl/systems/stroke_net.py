@@ -254,7 +254,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 record |= measure(agent, model, validation, easel, out)
             run.record(record)
             show = {name: f"{record[name]:.4g}" for name in ("updates", "loss", "l2/train")}
-            progress.tell({"minutes": f"{course.seconds / 60:.1f}"} | show, spent)
+            progress.tell(show, spent, course.seconds)
         last = measure(agent, model, validation, easel, out)
         run.record(standing() | last)
     print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from garl import cli
 from garl.errors import GarlError
 from garl.export.picture import save_png
-from garl.runs import load_checkpoint, save_checkpoint
+from garl.runs import load_checkpoint, records, save_checkpoint
 from garl.sample import asked_for, measure, paint
 from garl.systems.garl import Config, load_agent, train
 
@@ -70,10 +69,9 @@ def decided(run: Path) -> Path:
 )
 def test_two_cycles_of_each_option(tiny_config: Config, tmp_path: Path, options: dict[str, object]) -> None:
     train(changed(tiny_config, options, steps=32, picture_every=100), tmp_path)
-    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert len(records) == 2
-    assert records[0]["d/separation"] != records[1]["d/separation"]
-    assert ("d/change" in records[0]) == ("stay_close" in options)
+    first, second = records(tmp_path)
+    assert first["d/separation"] != second["d/separation"]
+    assert ("d/change" in first) == ("stay_close" in options)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from garl.errors import GarlError
-from garl.runs import load_checkpoint, open_run
+from garl.runs import load_checkpoint, open_run, records
 from garl.systems.course import Course, cycles
 
 
@@ -57,8 +57,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert saved == [3, 6]
     assert total.tolist() == [21.0, 21.0]
     assert follow(tmp_path / "run", 30, resume=True)[:2] == ([], [])
-    records = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(record)["cycle"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert [record["cycle"] for record in records(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_what_is_not_finite_is_told_and_not_saved(tmp_path: Path) -> None:

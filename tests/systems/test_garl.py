@@ -22,7 +22,7 @@ from garl.adversary.update import Adversary
 from garl.errors import GarlError
 from garl.export.picture import save_png
 from garl.learners import ppo
-from garl.runs import load_checkpoint, open_run, save_checkpoint
+from garl.runs import load_checkpoint, open_run, records, save_checkpoint
 from garl.systems import garl as system
 from garl.systems.garl import Config, load_agent, load_config, train
 from garl.track import describe
@@ -30,8 +30,8 @@ from garl.track import describe
 
 def metrics(run: Path) -> list[dict[str, float]]:
     """A run's records without what the clock decides."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: x for name, x in record.items() if not name.startswith(("seconds", "speed"))} for record in records]
+    timed = ("seconds", "speed")
+    return [{name: x for name, x in record.items() if not name.startswith(timed)} for record in records(run)]
 
 
 def pictures(run: Path) -> dict[str, bytes]:
@@ -74,9 +74,9 @@ def test_a_run_with_every_choice_of_a_stroke(tiny_config: Config, tmp_path: Path
     choices = {"brushes": ["ink", "splatter"], "pressure": True, "pen": True, "contiguous": True}
     config = changed(tiny_config, steps=32, paint=choices)
     train(config, tmp_path / "whole")
-    records = metrics(tmp_path / "whole")
-    assert len(records) == 2
-    assert all(math.isfinite(value) for record in records for value in record.values())
+    lines = metrics(tmp_path / "whole")
+    assert len(lines) == 2
+    assert all(math.isfinite(value) for record in lines for value in record.values())
     agent = load_agent(tmp_path / "whole", "cpu")
     assert [brush.name for brush in agent.brushes] == ["hard_round", "ink", "splatter"]
     train(changed(config, steps=16), tmp_path / "parts")
@@ -116,34 +116,33 @@ def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
     for folder, kind in kinds.items():
         train(changed(tiny_config, **options, **kind), tmp_path / folder)
     runs = (tiny_run, stateful_run, tmp_path / "population", tmp_path / "pairs")
-    records = [json.loads(line) for run in runs for line in (run / "metrics.jsonl").read_text().splitlines()]
-    written = set().union(*records)
+    written = {name for run in runs for record in records(run) for name in record}
     patterns = documented([d.name for d in system.make_env(tiny_config, 1).action_spec])
     assert [name for name in sorted(written) if not any(p.fullmatch(name) for p in patterns)] == []
     assert [p.pattern for p in patterns if not any(p.fullmatch(name) for name in written)] == []
 
 
 def test_the_records_of_a_run(tiny_run: Path) -> None:
-    records = metrics(tiny_run)
+    lines = metrics(tiny_run)
     looked_closer = {"frechet", "d/accuracy_real", "d/accuracy_fake", "d/overlap"}
-    for record, closer in zip(records, (True, True, False, True), strict=True):
+    for record, closer in zip(lines, (True, True, False, True), strict=True):
         assert looked_closer & set(record) == (looked_closer if closer else set())
-    assert [(record["cycle"], record["episodes"], record["steps"]) for record in records] == [
+    assert [(record["cycle"], record["episodes"], record["steps"]) for record in lines] == [
         (1, 8, 16),
         (2, 16, 32),
         (3, 24, 48),
         (4, 32, 64),
     ]
-    for record in records:
+    for record in lines:
         assert all(math.isfinite(value) for value in record.values())
         assert record["d/separation"] == pytest.approx(record["d/real"] - record["d/fake"], abs=1e-6)
         assert record["entropy/mean"] == pytest.approx((record["entropy/stroke_1"] + record["entropy/stroke_2"]) / 2)
         assert record["entropy/share"] == pytest.approx(record["entropy/mean"] / (3 * math.log(64) + math.log(4)))
         assert record["step/policy.head.decoders.0"] > 0
-    lines = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
-    assert 0 < lines[0]["seconds"] < lines[1]["seconds"] < lines[2]["seconds"] < lines[3]["seconds"]
+    timed = records(tiny_run)
+    assert 0 < timed[0]["seconds"] < timed[1]["seconds"] < timed[2]["seconds"] < timed[3]["seconds"]
     parts = ("collect", "score", "learner", "adversary", "figures")
-    assert all(sum(line[f"seconds/{part}"] for part in parts) <= line["seconds/cycle"] for line in lines)
+    assert all(sum(line[f"seconds/{part}"] for part in parts) <= line["seconds/cycle"] for line in timed)
     written = {f"{kind}-000000{cycle}.png" for kind in ("samples", "mean") for cycle in (1, 2, 4)}
     assert set(pictures(tiny_run)) == written | {"samples.png"}
 
@@ -480,7 +479,7 @@ def test_spent_is_the_share_of_the_budget_that_runs_out_first() -> None:
 
 def test_a_budget_in_minutes_ends_with_the_first_cycle_beyond_it(tiny_config: Config, tmp_path: Path) -> None:
     train(changed(tiny_config, steps=None, minutes=0.01, picture_every=10**6, checkpoint_every=10**6), tmp_path)
-    seconds = [json.loads(line)["seconds"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    seconds = [record["seconds"] for record in records(tmp_path)]
     assert all(s < 0.6 for s in seconds[:-1])
     assert seconds[-1] >= 0.6
     assert load_checkpoint(tmp_path)[1]["cycle"] == len(seconds)

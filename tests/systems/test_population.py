@@ -19,7 +19,7 @@ from garl.adversary.update import Adversary
 from garl.errors import GarlError
 from garl.finish import Unfinished, finish_like
 from garl.learners import ppo
-from garl.runs import load_checkpoint, save_checkpoint
+from garl.runs import load_checkpoint, records, save_checkpoint
 from garl.sample import measure, measure_population, paint, paint_in_turn
 from garl.systems import garl as system
 from garl.systems import population
@@ -54,10 +54,10 @@ def run(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def records(run: Path) -> list[dict[str, float]]:
+def metrics(run: Path) -> list[dict[str, float]]:
     """A run's records without what the clock decides."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: x for name, x in line.items() if not name.startswith(("seconds", "speed"))} for line in lines]
+    timed = ("seconds", "speed")
+    return [{name: x for name, x in record.items() if not name.startswith(timed)} for record in records(run)]
 
 
 def differing(a: Path, b: Path) -> list[str]:
@@ -79,12 +79,12 @@ def test_a_single_agent_is_the_run_that_it_was_before_there_were_populations(tin
         [0.836381, 13.8504, -0.00606894, 1.06904, 0.926554, 0.0483979],
         [1.5573, 13.6793, -0.00610714, 1.06904, 1.251, 0.0589271],
     ]
-    for record, values in zip(records(tiny_run), expected, strict=True):
+    for record, values in zip(metrics(tiny_run), expected, strict=True):
         assert [record[name] for name in names] == pytest.approx(values, rel=1e-3, abs=1e-5)
     tensors, _ = load_checkpoint(tiny_run)
     parts = {"policy", "average", "adversary", "policy_optimizer", "adversary_optimizer", "memory", "gallery"}
     assert {name.split(".")[0] for name in tensors} == parts | {"recent", "generator", "sampler", "dropout"}
-    assert not any(name.startswith("agent") for record in records(tiny_run) for name in record)
+    assert not any(name.startswith("agent") for record in metrics(tiny_run) for name in record)
 
 
 def test_a_checkpoint_from_before_there_were_populations(tiny_config: Config, tiny_run: Path, tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_the_parts_of_a_run(config: Config, run: Path) -> None:
     weights = [tensors[f"{prefix}policy.extractor.out.weight"] for prefix in ("", "agent_1.", "agent_2.")]
     assert not any(torch.equal(weights[i], weights[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     assert len(tensors["recent"]) == 4 * 8 * AGENTS
-    assert [record["episodes"] for record in records(run)] == [24, 48, 72, 96]  # of all agents together
+    assert [record["episodes"] for record in metrics(run)] == [24, 48, 72, 96]  # of all agents together
 
 
 def test_the_records_of_each_agent(run: Path) -> None:
-    for record in records(run):
+    for record in metrics(run):
         assert all(math.isfinite(value) for value in record.values())
         each = {kind: [record[f"agent/{i}/{kind}"] for i in range(AGENTS)] for kind in ("score", "reward", "entropy")}
         whole = {"score": "d/painted", "reward": "reward/mean", "entropy": "entropy/mean"}
@@ -124,8 +124,8 @@ def test_the_records_of_each_agent(run: Path) -> None:
             assert np.mean(values) == pytest.approx(record[whole[kind]], rel=1e-4, abs=1e-5)
         assert np.mean([record[f"agent/{i}/share"] for i in range(AGENTS)]) == pytest.approx(0.5)
         assert record["step/agent_2.policy.extractor"] > 0
-    assert ["agent/1/distance" in record for record in records(run)] == [False, False, True, False]
-    closer = [sorted(i for i in range(AGENTS) if f"agent/{i}/frechet" in record) for record in records(run)]
+    assert ["agent/1/distance" in record for record in metrics(run)] == [False, False, True, False]
+    closer = [sorted(i for i in range(AGENTS) if f"agent/{i}/frechet" in record) for record in metrics(run)]
     assert closer == [[0, 1, 2], [0, 1, 2], [], [0, 1, 2]]
 
 
@@ -315,7 +315,7 @@ def test_a_resumed_population_is_the_one_that_never_stopped(
     for episodes in (72, 96, 120):  # before a rescue, and just after one
         train(config.changed({"episodes": episodes}), tmp_path / "parts", resume=episodes > 72)
     assert differing(tmp_path / "parts", tmp_path / "whole") == []
-    assert records(tmp_path / "parts") == records(tmp_path / "whole")
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     for name in ("samples-0000004.png", "mean-0000004.png"):
         parts, whole = (tmp_path / folder / "pictures" / name for folder in ("parts", "whole"))
         assert parts.read_bytes() == whole.read_bytes()
@@ -340,9 +340,9 @@ def test_one_agent_that_diverges_rolls_all_of_them_back(
     about = json.loads((tmp_path / "divergence.json").read_text())
     assert about["tensors"]["agent_1.policy.extractor.out.bias"]["not_finite"] == 1
     assert about["tensors"]["gradient of agent_2.policy.extractor.out.bias"]["norm"] >= 0
-    assert [record["cycle"] for record in records(tmp_path)] == [1, 2, 3, 4]
+    assert [record["cycle"] for record in metrics(tmp_path)] == [1, 2, 3, 4]
     for i in range(AGENTS):  # the third cycle begins from the second's checkpoint: all paint and are scored the same
-        assert records(tmp_path)[2][f"agent/{i}/score"] == records(run)[2][f"agent/{i}/score"]
+        assert metrics(tmp_path)[2][f"agent/{i}/score"] == metrics(run)[2][f"agent/{i}/score"]
     assert all(tensor.isfinite().all() for tensor in load_checkpoint(tmp_path)[0].values())
 
 
