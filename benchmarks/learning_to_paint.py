@@ -156,8 +156,15 @@ def page() -> str:
         part = folder.name.split("-")[0]
         arms = sorted(path for path in folder.iterdir() if records(path))
         if arms:
-            text += [f"## {TITLES[part]}", f"`{folder.name}` (part, side, budget)", TABLES[part](arms)]
+            text += [f"## {TITLES[part]}", f"`{folder.name}` (part, side, budget){shown_to(arms)}", TABLES[part](arms)]
     return "\n\n".join(text) + "\n"
+
+
+def shown_to(arms: list[Path]) -> str:
+    """What the arms learned from, if it was pictures."""
+    configs = [read_config(folder) for folder in arms if (folder / "config.json").exists()]
+    sources = sorted({Path(config["data"]).name for config in configs if "data" in config})
+    return "".join(f", pictures of {source}" for source in sources)
 
 
 def name_and_seed(folder: Path) -> tuple[str, int]:

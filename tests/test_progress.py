@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 import garl.progress
-from garl.progress import painting_bar, preview
+from garl.progress import Progress, painting_bar, preview
 
 
 def test_half_blocks_hold_two_pixels_each() -> None:
@@ -50,3 +51,27 @@ def test_only_a_terminal_of_true_colour_shows_the_canvas(
     last = text.getvalue().rpartition("strokes")
     assert last[0].endswith("7 ")
     assert "nan" not in last[2]
+
+
+def test_what_is_left_goes_by_the_rate_of_the_present_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("garl.progress.LINE_EVERY", -1.0)
+    with Progress(tmp_path) as progress:
+        for spent, seconds in (
+            (0.0, 100.0),
+            (0.25, 110.0),
+            (0.5, 340.0),
+            (0.125, 400.0),
+            (0.5625, 460.0),
+            (1.0, 600.0),
+        ):
+            progress.tell({"loss": "0.5"}, spent, seconds)
+    assert capsys.readouterr().out.splitlines() == [
+        "time 1:40  left ?  loss 0.5",
+        "time 1:50  left 0:30  loss 0.5",
+        "time 5:40  left 4:00  loss 0.5",
+        "time 6:40  left ?  loss 0.5",  # other work
+        "time 7:40  left 1:00  loss 0.5",
+        "time 10:00  left 0:00  loss 0.5",
+    ]
