@@ -38,6 +38,8 @@ RUNS = Path("runs/learning_to_paint")
 PAGE = Path("docs/learning_to_paint.md")
 BAR = 0.4
 
+COMPARED: dict[str, Any] = {"validate_every": 5, "anneal": False, "warm_up": 0, "ddpg.plan": False}
+"""The paper's actor, validations all along, and rates that a longer budget would not change."""
 REPLAY: dict[str, dict[str, Any]] = {"plain": {}, "prioritised": {"replay.prioritised": True}}
 SPECTRAL: dict[str, Any] = {
     "adversary.loss": "hinge",
@@ -289,9 +291,8 @@ def main() -> None:
                 (folder / "cost.json").write_text(json.dumps(cost(renderer.load_renderer(folder)[0], given.side)))
                 measure_twin(folder.parent / "analytic twin, level strokes-0", given.side)
             else:
-                # Curves need validations all along, and a rate that a longer budget would not change.
-                dense = {} if given.part == "train" else {"validate_every": 5, "anneal": False}
-                config = ltp.Config(data=given.data).changed(common | dense | {"seed": seed} | settings)
+                compared = {} if given.part == "train" else COMPARED
+                config = ltp.Config(data=given.data).changed(common | compared | {"seed": seed} | settings)
                 run(given.part, arm, config, ltp)
                 if given.part == "train":
                     compare(config, given.pictures)

@@ -21,8 +21,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from garl.engine.neural import NUMBERS
+from garl.engine.neural import Kind
 from garl.errors import GarlError
+from garl.policy.actor import Actor
 from garl.policy.resnet import ResNet, ResNetConfig, seen
 from garl.settings import Settings
 
@@ -36,6 +37,9 @@ class DDPGConfig(Settings):
     """Networks, optimisers and options. The paper: ResNet-18, batches of 96, τ = 0.001, rates falling to a third."""
 
     network: ResNetConfig = ResNetConfig()
+    plan: bool = False
+    """Whether every action of a painting begins with strokes of its own to improve on, later ones finer; if not, the
+    actor is the network alone, as in the paper."""
     batch_size: int = Field(64, ge=2)
     """States in an update."""
     actor_rate: float = Field(3e-4, gt=0.0)
@@ -90,9 +94,9 @@ class Spread(nn.Module):
 class DDPG:
     """Actor, critics, their targets and optimisers; `actions` are painted in an episode, of `strokes` strokes each."""
 
-    def __init__(self, side: int, strokes: int, actions: int, config: DDPGConfig) -> None:
-        self.config, self.strokes, self.actions = config, strokes, actions
-        self.actor: nn.Module = ResNet(NUMBERS * strokes, side, config.network, batch_norm=True)
+    def __init__(self, side: int, strokes: int, actions: int, config: DDPGConfig, kind: Kind = "bezier") -> None:
+        self.config, self.actions = config, actions
+        self.actor: nn.Module = Actor(strokes, actions, side, config.network, config.plan, kind)
         self.critics = nn.ModuleList(ResNet(1, side, config.network, batch_norm=False) for _ in range(config.critics))
         self.actor_target = _frozen(self.actor)
         self.critics_target = nn.ModuleList(_frozen(critic) for critic in self.critics)
@@ -115,8 +119,7 @@ class DDPG:
 
     def act(self, actor: nn.Module, canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
         """Actions (N, k, 13) in 0..1."""
-        logits = actor(seen(canvas, target, step / self.actions))
-        return logits.sigmoid().unflatten(1, (self.strokes, NUMBERS))
+        return actor(canvas, target, step / self.actions)
 
     def value(self, critics: Iterable[nn.Module], canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
         """What each critic expects of the actions to come: (critics, N)."""

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from garl.adversary.discriminator import DiscriminatorConfig
 from garl.adversary.update import Adversary, AdversaryConfig
 from garl.data.images import load
-from garl.engine.neural import NUMBERS, Kind, Pen, Renderer, Twin, pen_of
+from garl.engine.neural import Kind, Pen, Renderer, Twin, pen_of
 from garl.engine.paint import PreparedBrushes, render_strokes
 from garl.errors import GarlError
 from garl.export.picture import grid, save_png
@@ -36,7 +36,7 @@ from garl.learners.ddpg import DDPG, DDPGConfig
 from garl.learners.replay import Replay, ReplayConfig, States
 from garl.learners.shared import set_rate
 from garl.machine import keep_freed_memory, use_threads
-from garl.policy.resnet import ResNet, seen
+from garl.policy.actor import Actor
 from garl.progress import Progress
 from garl.runs import load_checkpoint, open_run, read_settings, stop_requests
 from garl.systems.course import Budget, Course, cycles
@@ -79,13 +79,15 @@ class Config(Budget):
     """Updates in a cycle."""
     anneal: bool = True
     """Let the learning rates fall to a tenth over the budget."""
+    warm_up: int = Field(20, ge=0)
+    """Cycles over which the actor's learning rate grows to its setting: what it climbs begins untrained."""
     validation: int = Field(64, ge=1)
     """Held-out pictures that are painted to see how it goes."""
     validate_every: int = Field(20, ge=1)
     """Cycles between two validations; the first is the untrained agent's."""
     checkpoint_every: int = Field(50, ge=1)
     """Cycles between two checkpoints."""
-    ddpg: DDPGConfig = DDPGConfig()
+    ddpg: DDPGConfig = DDPGConfig(plan=True)
     replay: ReplayConfig = ReplayConfig()
     adversary: AdversaryConfig = AdversaryConfig(
         optimizer="adam",
@@ -182,7 +184,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     ):
         torch.manual_seed(config.seed)
         generator = torch.Generator().manual_seed(config.seed)
-        agent = DDPG(config.side, config.strokes, config.actions, config.ddpg)
+        agent = DDPG(config.side, config.strokes, config.actions, config.ddpg, config.kind)
         adversary = Adversary((6, *shape), config.adversary)
         memory = Replay(config.replay, States)
         parts: Parts = {
@@ -192,11 +194,6 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             "memory": memory,
             "generator": generator,
         }
-        rates = [
-            (agent.actor_optimizer, config.ddpg.actor_rate),
-            (agent.critic_optimizer, config.ddpg.critic_rate),
-            (adversary.optimizer, config.adversary.learning_rate),
-        ]
         if run.checkpoint and run.checkpoint[1].get("data") != identity:
             tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
         course = Course(run, parts, {"brush": pen.brush.to_dict(), "data": identity})
@@ -223,8 +220,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             return counts | {"seconds": course.seconds}
 
         for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
-            for optimizer, rate in rates:
-                set_rate(optimizer, rate * (1.0 - 0.9 * spent if config.anneal else 1.0))
+            rate = 1.0 - 0.9 * spent if config.anneal else 1.0
+            warmth = min(1.0, course.cycle / max(1, config.warm_up))
+            set_rate(agent.actor_optimizer, config.ddpg.actor_rate * rate * warmth)
+            set_rate(agent.critic_optimizer, config.ddpg.critic_rate * rate)
+            set_rate(adversary.optimizer, config.adversary.learning_rate * rate)
             marks = [time.perf_counter()]
 
             # Paint in the engine, and remember every canvas but the finished ones.
@@ -314,15 +314,14 @@ class Agent:
     def act(self, canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
         """What the actor does: (N, k, 13)."""
         with torch.no_grad():
-            numbers = self.actor(seen(canvas, target, step / self.config.actions)).sigmoid()
-        return numbers.unflatten(1, (self.config.strokes, NUMBERS))
+            return self.actor(canvas, target, step / self.config.actions)
 
 
 def load_agent(folder: Path) -> Agent:
     """The agent that the run in `folder` has trained. Raises GarlError if there is none, or it is damaged."""
     config = load_config(folder)
     tensors, meta = load_checkpoint(folder)
-    numbers, network = NUMBERS * config.strokes, config.ddpg.network
-    actor = rebuild(lambda: ResNet(numbers, config.side, network, batch_norm=True), "actor.", tensors, folder)
+    sizes = config.strokes, config.actions, config.side, config.ddpg.network, config.ddpg.plan, config.kind
+    actor = rebuild(lambda: Actor(*sizes), "actor.", tensors, folder)
     level, cells = config.renderer == "twin", config.cells if config.kind == "pixel" else 0
     return Agent(config, Pen(saved_brush(meta, folder), level, cells), actor.requires_grad_(False).eval())

@@ -41,10 +41,9 @@ def test_strokes_lie_in_their_tiles() -> None:
 class MeanColour(nn.Module):
     """An actor that dots the middle of what it sees with the mean colour of the target."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        color = torch.logit(x[:, 3:6].mean((2, 3)).clamp(1e-4, 1 - 1e-4))
-        dot = torch.tensor([0.0, 0, 0, 0, 0, 0, 20, 20, 20, 20]).expand(len(x), 10)
-        return torch.cat([dot, color], 1)
+    def forward(self, canvas: Tensor, target: Tensor, progress: Tensor) -> Tensor:
+        dot = torch.tensor([0.5] * 6 + [1.0] * 4).expand(len(target), 10)
+        return torch.cat([dot, target.mean((2, 3))], 1)[:, None]
 
 
 def test_tiles_see_finer_than_the_whole() -> None:
@@ -79,5 +78,5 @@ def test_no_more_strokes_than_asked_for() -> None:
 
 
 class Threefold(MeanColour):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).repeat(1, 3)
+    def forward(self, canvas: Tensor, target: Tensor, progress: Tensor) -> Tensor:
+        return super().forward(canvas, target, progress).repeat(1, 3, 1)
