@@ -39,7 +39,7 @@ class DDPGConfig(Settings):
     network: ResNetConfig = ResNetConfig()
     plan: bool = False
     """Whether every action of a painting begins with strokes of its own to improve on, later ones finer; if not, the
-    actor is the network alone, as in the paper."""
+    actor is the network alone, as in the paper. Not for the adversary, which knows nothing yet when it is begun."""
     batch_size: int = Field(64, ge=2)
     """States in an update."""
     actor_rate: float = Field(3e-4, gt=0.0)

@@ -70,24 +70,22 @@ class Config(Budget):
     """The model that the gradient flows through: the engine's analytic twin, or a network that `renderer_run` holds."""
     renderer_run: Path | None = None
     """The run folder of `garl train renderer`."""
-    reward: Literal["adversary", "l2"] = "adversary"
-    """What makes a canvas score high: the adversary takes (canvas, target) for (target, target), or −‖canvas − target‖²
-    over the blank canvas's."""
+    reward: Literal["adversary", "l2", "log_l2"] = "adversary"
+    """What makes a canvas score high: the adversary takes (canvas, target) for (target, target); −‖canvas − target‖²
+    over the blank canvas's; or −log ‖canvas − target‖², so that details count as much as the first strokes."""
     envs: int = Field(16, ge=2)
     """Canvases painted in a cycle."""
     cycle_updates: int = Field(20, ge=1)
     """Updates in a cycle."""
     anneal: bool = True
     """Let the learning rates fall to a tenth over the budget."""
-    warm_up: int = Field(20, ge=0)
-    """Cycles over which the actor's learning rate grows to its setting: what it climbs begins untrained."""
     validation: int = Field(64, ge=1)
     """Held-out pictures that are painted to see how it goes."""
     validate_every: int = Field(20, ge=1)
     """Cycles between two validations; the first is the untrained agent's."""
     checkpoint_every: int = Field(50, ge=1)
     """Cycles between two checkpoints."""
-    ddpg: DDPGConfig = DDPGConfig(plan=True)
+    ddpg: DDPGConfig = DDPGConfig()
     replay: ReplayConfig = ReplayConfig()
     adversary: AdversaryConfig = AdversaryConfig(
         optimizer="adam",
@@ -205,7 +203,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             blank = (config.background / 255 - target).square().mean((1, 2, 3))
             return -(canvas - target).square().mean((1, 2, 3)) / (blank + 1e-3)
 
-        score = judged if config.reward == "adversary" else compared
+        def compared_by_ratio(canvas: Tensor, target: Tensor) -> Tensor:
+            return -((canvas - target).square().mean((1, 2, 3)) + 1e-3).log()
+
+        score = {"adversary": judged, "l2": compared, "log_l2": compared_by_ratio}[config.reward]
 
         @torch.no_grad()
         def act(canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
@@ -221,8 +222,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
         for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
             rate = 1.0 - 0.9 * spent if config.anneal else 1.0
-            warmth = min(1.0, course.cycle / max(1, config.warm_up))
-            set_rate(agent.actor_optimizer, config.ddpg.actor_rate * rate * warmth)
+            set_rate(agent.actor_optimizer, config.ddpg.actor_rate * rate)
             set_rate(agent.critic_optimizer, config.ddpg.critic_rate * rate)
             set_rate(adversary.optimizer, config.adversary.learning_rate * rate)
             marks = [time.perf_counter()]

@@ -81,7 +81,7 @@ def test_what_a_run_leaves(run: Path) -> None:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "prioritised": {"replay.prioritised": True},
-    "a plan": {"ddpg.plan": True},
+    "a plan": {"ddpg.plan": True, "reward": "log_l2"},
     "parameter noise": {"ddpg.noise": "parameter"},
     "action noise": {"ddpg.noise": "action"},
     "td3": {"ddpg.critics": 2, "ddpg.actor_delay": 2, "ddpg.smoothing": 0.1},
