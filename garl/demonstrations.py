@@ -33,8 +33,7 @@ from garl.systems.greedy import GreedyConfig, greedy
 from garl.types import Ground
 
 Tell = Callable[[dict[str, str], float, float], None]
-"""`Progress.tell`."""
-"""Told, every now and then, how far the work is: figures by name."""
+"""Told, every now and then, how far the work is, as `Progress.tell`: figures by name, the share done, and seconds."""
 
 
 class DemonstrationsConfig(Settings):

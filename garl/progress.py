@@ -50,7 +50,7 @@ class Progress:
         self.live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
         self.frechet = float("nan")
         self.last_line = time.monotonic()
-        self.began = self.latest = 1.0, 0.0  # the share of the work done, and seconds
+        self.share, self.began = 1.0, (1.0, 0.0)  # of the work done; the share at which it began, and seconds then
 
     def __enter__(self) -> Self:
         if self.live:
@@ -80,11 +80,11 @@ class Progress:
     def tell(self, figures: dict[str, str], spent: float, seconds: float) -> None:
         """Show any figures by name behind the time and what is left of it, as a table or a line. What is left is told
         by the rate since work began, or other work: the share goes back then."""
-        if spent < self.latest[0]:
+        if spent < self.share:
             self.began = spent, seconds
-        self.latest = spent, seconds
-        share, before = self.began
-        rest = left(seconds - before, (spent - share) / (1.0 - share) if share < 1.0 else 1.0)
+        self.share = spent
+        first, before = self.began
+        rest = left(seconds - before, (spent - first) / (1.0 - first) if first < 1.0 else 1.0)
         figures = {"time": clock(seconds), "left": rest} | figures
         if self.live:
             table = Table(*figures, title=f"{min(spent, 1.0):.0%}  pictures: {self.out / 'pictures' / 'samples.png'}")

@@ -8,11 +8,13 @@ its own, short ones, later ones finer, in the colours that the target has there;
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from garl.engine.neural import NUMBERS, Kind
+from garl.brush.geometry import on_curve
+from garl.engine.neural import NUMBERS, SHAPE, Kind
 from garl.policy.resnet import ResNet, ResNetConfig, seen
 
 WIDTHS, OPACITIES = [6, 8], [7, 9]
@@ -22,7 +24,7 @@ RATE = 30.0
 NARROWEST = 0.25
 """Width of strokes at the end of a painting; at its beginning it is 1."""
 READ: dict[Kind, list[list[float]]] = {
-    "bezier": [[(1 - t) ** 2, 2 * t * (1 - t), t * t] for t in (0.15, 0.5, 0.85)],
+    "bezier": on_curve(np.eye(3), 20)[[3, 10, 17]].tolist(),
     "triangle": [[1 / 3, 1 / 3, 1 / 3]],
     "circle": [[1.0, 0.0, 0.0]],
     "pixel": [[1.0, 0.0, 0.0]],
@@ -58,7 +60,7 @@ class Actor(ResNet):
         step = (progress * self.actions).round().long().clamp(max=self.actions - 1)
         logits = logits + RATE * self.plan[step]
         there = under(target, logits[..., :6].detach().sigmoid(), self.read).clamp(0.02, 0.98)
-        action = torch.cat([logits[..., :10], logits[..., 10:] + there.logit()], -1).sigmoid()
+        action = torch.cat([logits[..., SHAPE], logits[..., SHAPE.stop :] + there.logit()], -1).sigmoid()
         return action * self.narrow ** progress.view(-1, 1, 1)
 
 
@@ -67,7 +69,7 @@ def first_plan(actions: int, strokes: int) -> Tensor:
     logits = 1.2 * torch.randn(actions, strokes, NUMBERS)
     logits[..., 2:6] = logits[..., :2].repeat(1, 1, 2) + 0.5 * torch.randn(actions, strokes, 4)
     logits[..., OPACITIES] = 1.0
-    logits[..., 10:] = 0.0
+    logits[..., SHAPE.stop :] = 0.0
     return logits
 
 

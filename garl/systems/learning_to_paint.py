@@ -150,9 +150,14 @@ def unit(pictures: Tensor) -> Tensor:
     return pictures.float() / 255
 
 
+def distance(canvas: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error (…,) of canvases (…, 3, S, S), 0..1."""
+    return (canvas - target).square().mean((-3, -2, -1))
+
+
 def squared_error(canvas: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error (…,) of canvases (…, 3, S, S) uint8, 0..1."""
-    return (unit(canvas) - unit(target)).square().mean((-3, -2, -1))
+    """The same of canvases (…, 3, S, S) uint8."""
+    return distance(unit(canvas), unit(target))
 
 
 def pairs(canvas: Tensor, target: Tensor) -> Tensor:
@@ -192,6 +197,11 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             "memory": memory,
             "generator": generator,
         }
+        rates = [
+            (agent.actor_optimizer, config.ddpg.actor_rate),
+            (agent.critic_optimizer, config.ddpg.critic_rate),
+            (adversary.optimizer, config.adversary.learning_rate),
+        ]
         if run.checkpoint and run.checkpoint[1].get("data") != identity:
             tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
         course = Course(run, parts, {"brush": pen.brush.to_dict(), "data": identity})
@@ -201,10 +211,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
         def compared(canvas: Tensor, target: Tensor) -> Tensor:
             blank = (config.background / 255 - target).square().mean((1, 2, 3))
-            return -(canvas - target).square().mean((1, 2, 3)) / (blank + 1e-3)
+            return -distance(canvas, target) / (blank + 1e-3)
 
         def compared_by_ratio(canvas: Tensor, target: Tensor) -> Tensor:
-            return -((canvas - target).square().mean((1, 2, 3)) + 1e-3).log()
+            return -(distance(canvas, target) + 1e-3).log()
 
         score = {"adversary": judged, "l2": compared, "log_l2": compared_by_ratio}[config.reward]
 
@@ -221,10 +231,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             return counts | {"seconds": course.seconds}
 
         for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
-            rate = 1.0 - 0.9 * spent if config.anneal else 1.0
-            set_rate(agent.actor_optimizer, config.ddpg.actor_rate * rate)
-            set_rate(agent.critic_optimizer, config.ddpg.critic_rate * rate)
-            set_rate(adversary.optimizer, config.adversary.learning_rate * rate)
+            for optimizer, rate in rates:
+                set_rate(optimizer, rate * (1.0 - 0.9 * spent if config.anneal else 1.0))
             marks = [time.perf_counter()]
 
             # Paint in the engine, and remember every canvas but the finished ones.
