@@ -37,6 +37,7 @@ ARMS: dict[str, tuple[Config, dict[str, Any]]] = {
     "PaintBot": (PAINTBOT, {}),
     "PaintBot, no curriculum": (PAINTBOT, {"curriculum": {}}),
     "PaintBot, uniform targets": (PAINTBOT, {"curriculum.targets": "uniform"}),
+    "PaintBot, no hindsight": (PAINTBOT, {"ppo.hindsight": 0.0}),
 }
 PICTURES = {
     "strokes": 12,
@@ -82,7 +83,8 @@ def main() -> None:
             error = mean_squared_error(paintings.final, targets)
             blank = mean_squared_error(np.broadcast_to(paintings.filmed[0, :1], targets.shape), targets)
             left = objective(agent, paintings.final, targets)
-            print(f"| {arm} | {seed} | {error:.4f} | {blank:.4f} | {error / blank:.2f} | {left:.3f} |", flush=True)
+            named = f"{arm} (diverged)" if (out / "divergence.json").exists() else arm
+            print(f"| {named} | {seed} | {error:.4f} | {blank:.4f} | {error / blank:.2f} | {left:.3f} |", flush=True)
             if seed == given.seeds[0]:
                 rows += [paintings.final[:SHOWN]] if rows else [targets[:SHOWN], paintings.final[:SHOWN]]
     if given.sheet:

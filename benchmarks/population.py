@@ -3,8 +3,9 @@
     python benchmarks/population.py --data ../shared/data/mnist --label 5 --minutes 10 [any flag of `garl train`]
 
 For each seed `garl train digits --population.agents N` runs twice, the second time with agents that fall behind
-becoming copies of the best, and `garl evaluate` measures 2,048 paintings of every agent against the test pictures. A
-budget in --episodes instead of --minutes gives both arms the same paintings. What is trained already is kept.
+becoming copies of the best, and `garl evaluate` measures 2,048 paintings of every agent against the test pictures, by a
+judge that was not watched in training. A budget in --episodes instead of --minutes gives both arms the same paintings.
+What is trained already is kept.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 
 GARL = [sys.executable, "-m", "garl"]
+JUDGE = Path(__file__).with_name("judge_independent.safetensors")
 ARMS = {"without": ["--population.rescue-every", "0"], "with": []}
 
 
@@ -41,7 +43,7 @@ def main() -> None:
         for arm in arguments.arms:
             run = arguments.out / f"{arm}-{seed}"
             train(run, ["--seed", str(seed), "--population.agents", str(arguments.agents), *ARMS[arm], *flags])
-            measured = json.loads(subprocess.check_output([*GARL, "evaluate", str(run)]))
+            measured = json.loads(subprocess.check_output([*GARL, "evaluate", str(run), "--judge", str(JUDGE)]))
             last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
             rows.append({"arm": arm, "seed": seed, "episodes": last["episodes"], **measured})
             distances = ", ".join(f"{distance:.1f}" for distance in measured["frechet_by_agent"])

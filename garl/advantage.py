@@ -28,6 +28,9 @@ class AdvantageConfig(Settings):
     """λ of GAE: 0 is one-step TD, 1 is Monte Carlo."""
     normalize: Literal["none", "reward", "return"] = "none"
     """Divide rewards by the running spread of the rewards, or of their discounted sums over the rest of the episode."""
+    center: bool = False
+    """Subtract from each stroke's advantages their mean over the canvases: what all of them gain or lose by a change of
+    the adversary alone, to its score of the blank canvas above all, is no stroke's merit."""
 
 
 def gae(reward: Tensor, value: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
@@ -70,12 +73,16 @@ def n_step(reward: Tensor, value: Tensor, gamma: float, n: int) -> tuple[Tensor,
 def estimate(reward: Tensor, value: Tensor, config: AdvantageConfig) -> tuple[Tensor, Tensor]:
     """(advantage, target) by the chosen estimator."""
     if config.estimator == "gae":
-        return gae(reward, value, config.gamma, config.lam)
-    if config.estimator == "td":
-        return td(reward, value, config.gamma)
-    if config.estimator == "n_step":
-        return n_step(reward, value, config.gamma, config.n)
-    return returns_to_go(reward, value, config.gamma)
+        advantage, target = gae(reward, value, config.gamma, config.lam)
+    elif config.estimator == "td":
+        advantage, target = td(reward, value, config.gamma)
+    elif config.estimator == "n_step":
+        advantage, target = n_step(reward, value, config.gamma, config.n)
+    else:
+        advantage, target = returns_to_go(reward, value, config.gamma)
+    if config.center:
+        advantage = advantage - advantage.mean(1, keepdim=True)  # episodes begin together: the mean is a baseline
+    return advantage, target
 
 
 class RewardScale(nn.Module):

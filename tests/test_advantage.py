@@ -145,6 +145,20 @@ def test_estimate_takes_the_chosen_estimator(estimator: str) -> None:
     torch.testing.assert_close(target, expected + value)
 
 
+@pytest.mark.parametrize("estimator", ["gae", "td", "n_step", "returns_to_go"])
+def test_centred_advantages_ignore_what_all_canvases_gain(estimator: str) -> None:
+    """An adversary that scores the blank canvas anew changes every first reward alike; no canvas is better for it."""
+    reward, value = draw(4, 3, 7)
+    drifted = reward + torch.tensor([[-5.0], [0.5], [0.0], [2.0]])
+    config = AdvantageConfig.model_validate({"estimator": estimator, "center": True})
+    advantage, target = estimate(reward, value, config)
+    torch.testing.assert_close(estimate(drifted, value, config)[0], advantage)
+    torch.testing.assert_close(advantage.sum(1), torch.zeros(4, dtype=torch.float64))
+    plain, plain_target = estimate(reward, value, config.model_copy(update={"center": False}))
+    torch.testing.assert_close(advantage - advantage[:, :1], plain - plain[:, :1])  # differences of canvases stay
+    assert torch.equal(target, plain_target)  # the critic's lesson is what it was
+
+
 def test_a_perfect_critic_leaves_no_advantage() -> None:
     """V_t = Σ γ^i r_{t+i} makes every δ 0, for any λ."""
     reward, _ = draw(6, 4, 1)

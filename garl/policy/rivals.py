@@ -81,6 +81,10 @@ class GaussianHead(nn.Module):
     It starts at the centre with a standard deviation of a quarter: 95 % of the first samples lie inside.
     """
 
+    LEAST, MOST = 0.02, 0.5
+    """Bounds of the standard deviation. A finer choice cannot be seen, a wider one is clipped; without them the density
+    of a stroke, and the entropy, have none either, and both are learned from."""
+
     def __init__(self, spec: ActionSpec, config: PolicyConfig) -> None:
         super().__init__()
         size = coordinates(spec)
@@ -88,13 +92,14 @@ class GaussianHead(nn.Module):
         self.decoders = nn.ModuleList(
             nn.Linear(config.features, size) for _ in range(2 if config.log_std == "state" else 1)
         )
-        self.log_std = nn.Parameter(torch.full((size,), math.log(0.25)))
+        quarter = torch.tensor(math.log(0.25 / self.LEAST) / math.log(self.MOST / self.LEAST))
+        self.log_std = nn.Parameter(quarter.logit().repeat(size))
 
     def distribution(self, features: Tensor) -> Normal:
         hidden = self.hidden(features)
         mean, *log_std = (decoder(hidden).float() for decoder in self.decoders)  # (N, K)
-        std = sum(log_std, self.log_std).exp().expand_as(mean)
-        return Normal(0.5 + mean, std, validate_args=False)
+        share = sum(log_std, self.log_std).sigmoid().expand_as(mean)  # of the way between the bounds' logarithms
+        return Normal(0.5 + mean, self.LEAST * (self.MOST / self.LEAST) ** share, validate_args=False)
 
     def forward(
         self,

@@ -271,7 +271,9 @@ PAINTBOT = CONDITIONAL.changed(
         "policy.location_maps": False,
         "demonstrations.pictures": 0,
         "warm_up": 0,
-        "ppo.learning_rate": 2e-4,
+        "ppo.learning_rate": 5e-4,
+        "ppo.batch_size": 64,
+        "ppo.hindsight": 1.0,
         "reward.source": "l_half",
         "reward.perceptual": 1.0,
         "reward.system": "temporal",
@@ -280,7 +282,8 @@ PAINTBOT = CONDITIONAL.changed(
         "curriculum.targets": "difficulty",
     }
 )
-"""PaintBot (Jia et al. 2019; thesis §3.3): continuous actions, no adversary, a curriculum; at the size of a digit."""
+"""PaintBot (Jia et al. 2019; thesis §3.3): continuous actions, no adversary, a curriculum; at the size of a digit. It
+learns from its own strokes, too, as its successor LPaintB does (Jia et al. 2019b)."""
 
 PICTURES = DIGITS.changed(
     {

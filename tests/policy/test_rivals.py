@@ -64,21 +64,37 @@ def test_categorical_probabilities_of_all_actions_sum_to_one_and_samples_follow_
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("log_std", ["state", "free"])
-def test_gaussian_is_a_normal_of_each_coordinate(log_std: str) -> None:
-    head = build(GaussianHead, log_std=log_std)
+@pytest.mark.parametrize("kind", ["state", "free"])
+def test_gaussian_is_a_normal_of_each_coordinate(kind: str) -> None:
+    head = build(GaussianHead, log_std=kind)
+    torch.testing.assert_close(
+        build(GaussianHead, log_std="free").distribution(FEATURES).stddev, torch.full((7, 4), 0.25)
+    )
     head.log_std += torch.arange(4) / 10
     hidden = head.hidden(FEATURES)
-    spread = head.log_std + (head.decoders[1](hidden) if log_std == "state" else 0)
-    normal = Normal(0.5 + head.decoders[0](hidden), spread.exp().expand(7, -1))
+    spread = head.log_std + (head.decoders[1](hidden) if kind == "state" else 0)
+    log_std = math.log(0.02) + spread.sigmoid() * (math.log(0.5) - math.log(0.02))
+    normal = Normal(0.5 + head.decoders[0](hidden), log_std.exp().expand(7, -1))
     action = torch.randn(7, 4, generator=torch.Generator().manual_seed(3))
     _, log_prob, entropy = head(FEATURES, action)
     torch.testing.assert_close(log_prob, normal.log_prob(action).sum(1))
     torch.testing.assert_close(entropy, normal.entropy().sum(1))
-    assert (entropy.std() > 1e-3) == (log_std == "state")
+    assert (entropy.std() > 1e-3) == (kind == "state")
     sample = head(FEATURES[:1].expand(40_000, -1), generator=torch.Generator().manual_seed(4))[0]
     torch.testing.assert_close(sample.mean(0), normal.mean[0], rtol=0, atol=0.03)
     torch.testing.assert_close(sample.std(0), normal.stddev[0], rtol=0.03, atol=0)
+
+
+@torch.no_grad()
+def test_a_gaussian_is_neither_too_sure_nor_too_wide() -> None:
+    """Hindsight asks how likely any stroke is, entropy is rewarded: a free spread ends in infinity."""
+    head = build(GaussianHead, log_std="free")
+    head.log_std -= 100.0
+    action = head.distribution(FEATURES).mean + torch.tensor([0.0, 0.02, 0.04, 1.0])
+    surprise = 4 * math.log(0.02 * math.sqrt(2 * math.pi)) + (0 + 1 + 4 + 2500) / 2
+    torch.testing.assert_close(head(FEATURES, action)[1], torch.full((7,), -surprise))
+    head.log_std += 200.0
+    torch.testing.assert_close(head.distribution(FEATURES).stddev, torch.full((7, 4), 0.5))
 
 
 @torch.no_grad()
