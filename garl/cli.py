@@ -65,6 +65,8 @@ def _parse(function: Callable[..., Any], name: str, arguments: list[str]) -> Any
 
 
 def train(arguments: list[str]) -> None:
+    if "resume" in _options(arguments) and arguments[0].startswith("-"):
+        arguments = [_kind_of_run(arguments), *arguments]  # the run knows what it is
     if arguments and arguments[0] in SYSTEMS:
         SYSTEMS[arguments[0]](arguments[1:])
         return
@@ -85,6 +87,17 @@ def train(arguments: list[str]) -> None:
     folder = _train(preset, PRESETS[preset], load_config, run_training, words)
     if folder:
         print(f"trained: {folder}\npictures: {folder / 'pictures'}\nnext: garl sample {folder} --out paintings.png")
+
+
+def _kind_of_run(arguments: list[str]) -> str:
+    """The system that made the run folder after --out; any preset of GARL for a run of GARL, as it has its settings."""
+    from garl.runs import read_config
+
+    after = [*arguments[1:], ""]
+    named = [word.partition("=")[2] or after[i] for i, word in enumerate(arguments) if word.split("=")[0] == "--out"]
+    if not named:
+        raise GarlError("--resume needs the run folder: add --out RUN")
+    return str(read_config(Path(named[-1])).get("system", "digits"))
 
 
 def _train(

@@ -120,6 +120,10 @@ MISTAKES = {
     "train digits --out file/run": "cannot write the run folder file/run",
     "train digits --out run": "run already holds a run: add --resume",
     "train digits --resume": "--resume needs the run folder: add --out RUN",
+    "train --resume": "--resume needs the run folder: add --out RUN",
+    "train --resume --out": "is not a run folder",
+    "train --resume --out=nowhere": "nowhere is not a run folder",
+    "train --out run --resume --envs 9": "--envs cannot change",
     "train digits --resume --out nowhere": "nowhere is not a run folder",
     "train digits --resume --out damaged": "damaged/config.json is damaged",
     "train digits --resume --out bare": "bare holds no checkpoint",
@@ -298,7 +302,7 @@ def test_train_sample_evaluate_resume(tmp_path: Path, garl: Garl, monkeypatch: p
     # Without a budget, the run's own: it is spent. With one: as far as that goes.
     assert garl("train", "digits", "--resume", "--out", "run").code == 0
     assert load_checkpoint(Path("run"))[1]["cycle"] == 2
-    assert garl("train", "digits", "--resume", "--out", "run", "--episodes=24").code == 0
+    assert garl("train", "--resume", "--out", "run", "--episodes=24").code == 0  # the run knows what it is
     assert load_checkpoint(Path("run"))[1]["cycle"] == 3
     assert load_config(Path("run")).steps == 32
 
@@ -489,7 +493,7 @@ def test_a_recurrent_agent_learns_to_redraw_and_redraws(
     assert result.code == 0
     assert "held-out pictures: L2 is " in result.out
     assert "next: garl paint PICTURE --painter stroke-net --agent run" in result.out
-    assert garl("train", "stroke-net", "--resume", "--out", "run", "--updates", 26).code == 0
+    assert garl("train", "--resume", "--out=run", "--updates", 26).code == 0
     assert records(Path("run"))[-1]["updates"] == 50
     Image.new("RGB", (40, 24), "navy").save("photo.png")
     paint = "paint", "photo.png", "--painter", "stroke-net", "--agent", "run", "--strokes", 4, "--tiles", 1

@@ -479,7 +479,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         def show_teaching(figures: dict[str, str], share: float, seconds: float) -> None:
             progress.tell(figures, share, seconds)
             if stopping():
-                raise GarlError(f"stopped before the first painting: `garl train --resume {out}` begins again")
+                raise GarlError(f"stopped before the first painting: `garl train --resume --out {out}` begins again")
 
         if config.demonstrations.pictures and not run.checkpoint:
             lessons = teach(images, config, env, show_teaching)
@@ -648,7 +648,7 @@ def roll_back(state: State, broken: str, out: Path, config: Config) -> None:
     if config.on_divergence == "stop":
         raise GarlError(
             f"{what}; go on from the last checkpoint at half the learning rates by "
-            f"`--resume --out {out} --on-divergence roll_back`, or start a new run with lower ones"
+            f"`garl train --resume --out {out} --on-divergence roll_back`, or start a new run with lower ones"
         )
     if state.roll_backs == ROLL_BACKS:
         raise GarlError(f"{what}, after {ROLL_BACKS} roll-backs: start a new run with lower learning rates")
