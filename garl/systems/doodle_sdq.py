@@ -342,13 +342,14 @@ def redraw(agent: Agent, asked: Commission) -> np.ndarray:
     _, height, width = target.shape
     longer = max(height, width)
     wanted, begun = (ink_of(picture, agent.config.pen.side) for picture in (target, ground.canvas))
-    env, states = PenEnv(wanted, brush, agent.config.pen, begun), set[bytes]()
-    while env.alive.all() and len(env.strokes) < asked.count:
+    env, states, painted = PenEnv(wanted, brush, agent.config.pen, begun), set[bytes](), 0
+    while env.alive.all() and painted < asked.count:
         state = env.canvas.numpy().tobytes() + env.pen.numpy().tobytes()
         if state in states:
             break
         states.add(state)
         env.move(best(agent.network, env))
+        painted += int(env.strokes[-1][0, OPACITY] > 0)  # a lifted pen may have far to go to the ink
     strokes = np.concatenate([np.empty((0, STROKE_SIZE), np.float32), *env.strokes])
     strokes = strokes[strokes[:, OPACITY] > 0]
     if not len(strokes):

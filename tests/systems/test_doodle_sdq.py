@@ -257,6 +257,23 @@ def test_a_pen_that_goes_in_circles_is_stopped() -> None:
     assert painting.strokes.strokes.shape[1] < 20
 
 
+def test_strokes_are_counted_not_the_hops_between_them() -> None:
+    class Hopping(torch.nn.Module):
+        hops = 3
+
+        def forward(self, whole: torch.Tensor, patch: torch.Tensor) -> torch.Tensor:
+            values = torch.zeros(1, TINY.pen.actions)
+            self.hops -= 1
+            values[0, encode(-1 if self.hops >= 0 else 1, 0, int(self.hops < 0), 3)] = 1.0
+            return values
+
+    agent = Agent(TINY, pen_brush(0.0625), Hopping())
+    target = np.full((3, 16, 16), 250, np.uint8)
+    target[:, 8, 4:12] = 0
+    painting = paint_picture(target, 2, agent.brush, lambda *given: redraw(agent, *given), own_colors=True)
+    assert painting.strokes.strokes.shape[1] == 2
+
+
 def test_an_agent_is_loaded_as_it_was(run: Path, tiny_run: Path, tmp_path: Path) -> None:
     agent = load_agent(run)
     weights = load_checkpoint(run)[0]
