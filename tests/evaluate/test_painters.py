@@ -57,6 +57,18 @@ def test_every_painter_paints_every_picture_with_every_budget(target: np.ndarray
     assert paintings[2].shape == (3, 40, 40)
 
 
+def test_a_painter_that_draws_only_what_has_lines_is_measured_on_drawings(target: np.ndarray) -> None:
+    def draw(asked: Commission) -> np.ndarray:
+        if asked.target.max() == asked.target.min():
+            raise GarlError("nothing to draw")
+        return one_colour(asked)
+
+    artist = Artist(draw, load_brush("hard_round"), (255, 255, 255))
+    assert len(list(compare({"red": target}, {"a": artist}, (1,), (), load_features()))) == 1
+    with pytest.raises(GarlError, match="nothing to draw"):
+        list(compare({"white": np.full_like(target, 255)}, {"a": artist}, (1,), (), load_features()))
+
+
 TRIALS = [
     Trial("x", "a", 10, None, 10, 1.0, 0.04, 0.5, 0.3),
     Trial("y", "a", 10, None, 10, 3.0, 0.02, 0.7, 0.1),
