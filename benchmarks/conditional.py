@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from garl.evaluate.pixels import mean_squared_error
-from garl.experiments.run import complete, run_folder, train_quietly
+from garl.experiments.run import complete, diverged, run_folder, train_quietly
 from garl.export.picture import grid, save_png
 from garl.sample import held_out, paint
 from garl.systems.garl import CONDITIONAL, PAINTBOT, Agent, Config, load_agent, make_adversary
@@ -83,7 +83,7 @@ def main() -> None:
             error = mean_squared_error(paintings.final, targets)
             blank = mean_squared_error(np.broadcast_to(paintings.filmed[0, :1], targets.shape), targets)
             left = objective(agent, paintings.final, targets)
-            named = f"{arm} (diverged)" if (out / "divergence.json").exists() else arm
+            named = f"{arm} (diverged)" if diverged(out) else arm
             print(f"| {named} | {seed} | {error:.4f} | {blank:.4f} | {error / blank:.2f} | {left:.3f} |", flush=True)
             if seed == given.seeds[0]:
                 rows += [paintings.final[:SHOWN]] if rows else [targets[:SHOWN], paintings.final[:SHOWN]]

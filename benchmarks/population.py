@@ -17,8 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from digits import JUDGE
+
 GARL = [sys.executable, "-m", "garl"]
-JUDGE = Path(__file__).with_name("judge_independent.safetensors")
 ARMS = {"without": ["--population.rescue-every", "0"], "with": []}
 
 

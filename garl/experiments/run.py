@@ -80,15 +80,20 @@ def train_quietly(config: Config, out: Path) -> None:
         try:
             train(config, out, resume=(out / "config.json").exists())
         except GarlError as error:
-            if not (out / "divergence.json").exists():
+            if not diverged(out):
                 raise
             print(error)
+
+
+def diverged(out: Path) -> bool:
+    """Whether the run ended as something was no longer finite."""
+    return (out / "divergence.json").exists()
 
 
 def complete(out: Path, config: Config) -> bool:
     """Whether the run has ended: with its last painting, or because it diverged."""
     last = records(out)[-1:]
-    return (out / "divergence.json").exists() or any(each["episodes"] >= (config.episodes or 0) for each in last)
+    return diverged(out) or any(each["episodes"] >= (config.episodes or 0) for each in last)
 
 
 def read_curve(out: Path) -> Curve:
@@ -107,7 +112,7 @@ def read_curve(out: Path) -> Curve:
         frechet,
         flips=measured[-1]["d/flips"],
         waves=slow_power(diversity, *WAVES),
-        diverged=(out / "divergence.json").exists(),
+        diverged=diverged(out),
     )
 
 

@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from garl.brush.geometry import COLOR, OPACITY, STROKE_SIZE, THICKNESS, on_curve
+from garl.brush.geometry import COLOR, OPACITY, THICKNESS, on_curve
 from garl.brush.spec import Brush
 from garl.commission import Commission
 from garl.data.decode import luma
@@ -342,18 +342,20 @@ def redraw(agent: Agent, asked: Commission) -> np.ndarray:
     _, height, width = target.shape
     longer = max(height, width)
     wanted, begun = (ink_of(picture, agent.config.pen.side) for picture in (target, ground.canvas))
-    env, states, painted = PenEnv(wanted, brush, agent.config.pen, begun), set[bytes](), 0
-    while env.alive.all() and painted < asked.count:
+    env, states = PenEnv(wanted, brush, agent.config.pen, begun), set[bytes]()
+    drawn: list[np.ndarray] = []
+    while env.alive.all() and len(drawn) < asked.count:
         state = env.canvas.numpy().tobytes() + env.pen.numpy().tobytes()
         if state in states:
             break
         states.add(state)
         env.move(best(agent.network, env))
-        painted += int(env.strokes[-1][0, OPACITY] > 0)  # a lifted pen may have far to go to the ink
-    strokes = np.concatenate([np.empty((0, STROKE_SIZE), np.float32), *env.strokes])
-    strokes = strokes[strokes[:, OPACITY] > 0]
-    if not len(strokes):
+        stroke = env.strokes[-1][0]
+        if stroke[OPACITY] > 0:  # a lifted pen may have far to go to the ink
+            drawn.append(stroke)
+    if not drawn:
         raise GarlError("the agent finds nothing to draw in this picture: give it a drawing of lines on plain paper")
+    strokes = np.stack(drawn)
     for column, side in enumerate((width, height)):
         strokes[:, column:6:2] = ((strokes[:, column:6:2] * longer - (longer - side) // 2) / side).clip(0.0, 1.0)
     strokes[:, THICKNESS] *= longer / min(height, width)
