@@ -29,6 +29,7 @@ from garl.learners.shared import LearnerConfig, Weights, make_optimizer, set_rat
 from garl.policy.actor_critic import ActorCritic
 from garl.rollout import collect
 from garl.settings import Settings
+from garl.strokes import rightwards
 from garl.systems.greedy import GreedyConfig, greedy
 from garl.types import Ground
 
@@ -45,6 +46,9 @@ class DemonstrationsConfig(Settings):
     """Random strokes of which the search keeps the best."""
     patience: int = Field(20, ge=0)
     """Mutations of it in a row that may fail before it is painted."""
+    plan: bool = False
+    """Give every stroke a part of the canvas, the same in all demonstrations, coarse to fine (`planned`), and paint it
+    from left to right: what comes next is less of a gamble then, and there is less to learn."""
     epochs: int = Field(6, ge=1)
     """Passes over the demonstrations."""
     batch_size: int = Field(256, ge=2)
@@ -73,13 +77,36 @@ def check_demonstrable(paint: PaintConfig, continuous: bool) -> None:
         raise GarlError(f"greedy search cannot demonstrate under {reason}: change it, or demonstrations.pictures to 0")
 
 
+def planned(count: int) -> np.ndarray:
+    """The parts of the canvas (count, 4) in which a plan's strokes lie: left, top, right and bottom, 0..1.
+
+    2×2 cells in rows, then 3×3, … as long as there are strokes for a whole grid; each part is half as large again as
+    its cell. The strokes that are left over lie anywhere.
+    """
+    parts: list[tuple[float, float, float, float]] = []
+    side = 2
+    while len(parts) + side**2 <= count:
+        middles, reach = (np.arange(side) + 0.5) / side, 0.75 / side
+        parts += [(x - reach, y - reach, x + reach, y + reach) for y in middles for x in middles]
+        side += 1
+    parts += [(0.0, 0.0, 1.0, 1.0)] * (count - len(parts))
+    return np.array(parts).clip(0.0, 1.0)
+
+
 def demonstrate(
-    picture: np.ndarray, codec: StrokeCodec, brushes: Sequence[Brush], count: int, number: int, effort: GreedyConfig
+    picture: np.ndarray,
+    codec: StrokeCodec,
+    brushes: Sequence[Brush],
+    count: int,
+    number: int,
+    effort: GreedyConfig,
+    plan: bool = False,
 ) -> Tensor:
     """The actions (T, D) int64 by which greedy search redraws `picture` (C, H, W) uint8 in `count` strokes.
 
     Each stroke is searched for on the canvas that the actions before it have painted, so that it mends what the cells
-    and bins of those were too coarse for. `number` seeds the search, and chooses the brush, one for all strokes.
+    and bins of those were too coarse for. `number` seeds the search, and chooses the brush, one for all strokes. With a
+    `plan`, every stroke lies in the part of the canvas that `planned` gives it, and goes from left to right.
     """
     paint, own = codec.config, number % len(brushes)
     control = brushes[own].spec.control
@@ -88,7 +115,7 @@ def demonstrate(
     brush = brushes[own].with_settings(control=fixed)
 
     def encoded(strokes: np.ndarray) -> Tensor:
-        strokes = strokes.copy()
+        strokes = rightwards(strokes, brush.spec.stroke.type) if plan else strokes.copy()
         strokes[:, BRUSH] = own
         return codec.encode(torch.from_numpy(strokes))
 
@@ -98,9 +125,8 @@ def demonstrate(
         return painted
 
     ground = Ground(blank(paint, 1)[0], np.ones(picture.shape[1:], np.bool_), number)
-    return encoded(
-        greedy(Commission(picture, ground, count, brush, seed=number), effort, rounded, not paint.color_channels)
-    )
+    asked = Commission(picture, ground, count, brush, seed=number)
+    return encoded(greedy(asked, effort, rounded, not paint.color_channels, planned(count) if plan else None))
 
 
 def demonstrate_all(
@@ -111,7 +137,8 @@ def demonstrate_all(
     started, shown = time.monotonic(), []
 
     def one(i: int) -> Tensor:
-        return demonstrate(pictures[i], engine.codec, engine.brushes, count, seed * len(pictures) + i, effort)
+        number = seed * len(pictures) + i
+        return demonstrate(pictures[i], engine.codec, engine.brushes, count, number, effort, config.plan)
 
     with ThreadPoolExecutor(engine.threads) as pool:
         try:

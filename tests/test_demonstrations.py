@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from garl.brush.spec import load_brush
-from garl.demonstrations import DemonstrationsConfig, Lessons, demonstrate, demonstrate_all, imitate
+from garl.demonstrations import DemonstrationsConfig, Lessons, demonstrate, demonstrate_all, imitate, planned
 from garl.engine.paint import PaintConfig, PaintEngine, hsv_to_rgb, rgb_to_hsv
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
@@ -116,6 +116,30 @@ def test_white_strokes_paint_white_on_black() -> None:
         canvas = paint.apply(canvas, action[None])
     assert (canvas[0, 0, 5:13, 11:13] > 128).all()
     assert (canvas[0, 0, 14:18, 18:24] < 128).all()
+
+
+def test_a_plan_goes_from_coarse_to_fine() -> None:
+    parts = planned(15)
+    assert parts[:2] == pytest.approx(np.array([[0, 0, 5 / 8, 5 / 8], [3 / 8, 0, 1, 5 / 8]]))
+    assert parts[4:13].shape == (9, 4)
+    assert parts[9] == pytest.approx([7 / 12, 1 / 4, 1, 3 / 4])  # the second row's last of 3×3
+    assert (parts[13:] == [0, 0, 1, 1]).all()
+    assert planned(3).tolist() == [[0, 0, 1, 1]] * 3
+
+
+@pytest.mark.parametrize("kind", ["soft_round", "line"])
+def test_planned_actions_lie_in_their_parts_and_go_from_left_to_right(kind: str) -> None:
+    paint, target = engine(channels=1, color_channels=1, brush=kind, grid=16), picture(1)
+    canvas = paint.reset(1, np.random.default_rng(0))
+    before = mean_squared_error(canvas[0].numpy(), target)
+    actions = demonstrate(target, paint.codec, paint.brushes, 14, 0, EFFORT, plan=True)
+    for action in actions:
+        canvas = paint.apply(canvas, action[None])
+    assert mean_squared_error(canvas[0].numpy(), target) < 0.4 * before
+    ends = paint.codec.decode(actions, torch.zeros(14, 2)).numpy()[:, :6].reshape(14, 3, 2)
+    assert (ends[:, 0, 0] <= ends[:, 2, 0]).all()
+    parts, cell = planned(14)[:, None], 0.5 / 16
+    assert ((ends >= parts[..., :2] - cell - 1e-6) & (ends <= parts[..., 2:] + cell + 1e-6)).all()
 
 
 def test_they_depend_on_the_seed_and_not_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:

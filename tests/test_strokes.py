@@ -7,7 +7,7 @@ import pytest
 
 from garl.brush.geometry import COLOR, POINTS, START_PRESSURE, THICKNESS, fully_pressed
 from garl.errors import GarlError
-from garl.strokes import ORDERS, areas, fitted, placed
+from garl.strokes import ORDERS, areas, fitted, placed, rightwards
 
 
 def strokes(count: int, **columns: list) -> np.ndarray:
@@ -64,6 +64,22 @@ def test_strokes_for_another_brush() -> None:
     assert rows[0, POINTS] == pytest.approx([0.1, 0.2, 0.3, 0.9, 0.7, 0.4])
     with pytest.raises(GarlError, match="the strokes are lines"):
         fitted(rows, "line", "triangle")
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "backwards"),
+    [
+        ("bezier", [0.9, 0.0, 0.5, 0.2, 0.3, 0.4], [0.3, 0.4, 0.5, 0.2, 0.9, 0.0]),
+        ("line", [0.9, 0.0, 0.3, 0.4, 0.3, 0.4], [0.3, 0.4, 0.9, 0.0, 0.9, 0.0]),
+    ],
+)
+def test_strokes_from_left_to_right(kind: str, points: list[float], backwards: list[float]) -> None:
+    rows = strokes(2, points=[points, backwards], start=[0.25, 0.75])
+    turned = rightwards(rows, kind)
+    assert turned[0] == pytest.approx(strokes(1, points=[backwards], start=[1.0])[0] + (np.arange(14) == 12) * -0.75)
+    assert np.array_equal(turned[1], rows[1])
+    assert np.array_equal(rightwards(turned, kind), turned)
+    assert rows[0, POINTS] == pytest.approx(points)
 
 
 def test_strokes_lie_in_their_tile_as_they_lay_on_the_small_canvas() -> None:

@@ -46,11 +46,13 @@ def greedy(
     config: GreedyConfig = GreedyConfig(),  # noqa: B008, it is frozen
     rounded: Callable[[np.ndarray], np.ndarray] = unchanged,
     white: bool = False,
+    parts: np.ndarray | None = None,
 ) -> np.ndarray:
     """A painter: as many strokes as it may paint, or those that it has when its time is up.
 
     `rounded` makes of each stroke (14,) that is found the one that is painted, before the next is searched for. With
-    `white`, colours are not free: every stroke is white.
+    `white`, colours are not free: every stroke is white. `parts`: (count, 4) float, left, top, right and bottom of the
+    part of the canvas, 0..1, in which the points of each stroke have to lie; the whole canvas if there are none.
     """
     target, ground, count, brush, started = asked.target, asked.ground, asked.count, asked.brush, time.monotonic()
     control, prepared, masking = brush.spec.control, PreparedBrushes(brush), untinted(brush)
@@ -63,12 +65,13 @@ def greedy(
     mask = np.zeros((1, 1, *target.shape[1:]), np.uint8)
     strokes = np.zeros((count, STROKE_SIZE), np.float32)
     points = POINTS_PER_TYPE[brush.spec.stroke.type]
+    parts = np.tile([0.0, 0.0, 1.0, 1.0], (count, 1)) if parts is None else parts
     _seed(asked.seed)
     for i in range(count):
         number = ground.painted + i
         found = _search(
             canvas[0], target, ground.free, mask, number, ground.seed, points, ranges,
-            config.proposals, config.patience, white, engine,
+            parts[i], config.proposals, config.patience, white, engine,
         )  # fmt: skip
         strokes[i] = rounded(found)
         render_strokes(canvas, strokes[i : i + 1], np.array([ground.seed]), number, prepared, threads=1)
@@ -145,28 +148,29 @@ def _within(value, low, high):
 
 
 @njit(cache=True)
-def _propose(stroke, points, ranges):
-    """A random stroke: any place, a size between the brush's (uniform in its logarithm), as long as it happens."""
+def _propose(stroke, points, ranges, part):
+    """A random stroke: any place in its part, a size between the brush's (uniform in its logarithm), as long as it happens."""
     size = ranges[0] * (ranges[1] / ranges[0]) ** np.random.random()
     length = 0.02 * 20.0 ** np.random.random()
-    x, y = np.random.random(), np.random.random()
+    x = part[0] + (part[2] - part[0]) * np.random.random()
+    y = part[1] + (part[3] - part[1]) * np.random.random()
     for point in range(3):
         if 0 < point < points:
-            x = _within(x + length * np.random.normal(), 0.0, 1.0)
-            y = _within(y + length * np.random.normal(), 0.0, 1.0)
+            x = _within(x + length * np.random.normal(), part[0], part[2])
+            y = _within(y + length * np.random.normal(), part[1], part[3])
         stroke[2 * point], stroke[2 * point + 1] = x, y
     stroke[THICKNESS] = size
     stroke[OPACITY] = ranges[2] + (ranges[3] - ranges[2]) * np.random.random()
 
 
 @njit(cache=True)
-def _mutate(stroke, points, ranges):
+def _mutate(stroke, points, ranges, part):
     """Move one point, or change the thickness or the opacity."""
     what = np.random.randint(points + 2)
     if what < points:
         step = 0.1 * np.random.random()
         for axis in range(2):
-            moved = _within(stroke[2 * what + axis] + step * np.random.normal(), 0.0, 1.0)
+            moved = _within(stroke[2 * what + axis] + step * np.random.normal(), part[axis], part[axis + 2])
             for point in range(what, 3 if what == points - 1 else what + 1):  # those that are not read repeat the last
                 stroke[2 * point + axis] = moved
     elif what == points:
@@ -176,18 +180,18 @@ def _mutate(stroke, points, ranges):
 
 
 @njit(cache=True, nogil=True)
-def _search(canvas, target, free, mask, index, seed, points, ranges, proposals, patience, white, engine):
+def _search(canvas, target, free, mask, index, seed, points, ranges, part, proposals, patience, white, engine):
     """The stroke (14,) that random proposals and hill climbing find."""
     best, stroke = np.zeros(STROKE_SIZE, np.float32), np.zeros(STROKE_SIZE, np.float32)
     stroke[START_PRESSURE:BRUSH] = 1.0
     best_change, proposed, failures = np.inf, 0, 0
     while proposed < proposals or failures < patience:
         if proposed < proposals:
-            _propose(stroke, points, ranges)
+            _propose(stroke, points, ranges, part)
             proposed += 1
         else:
             stroke[:] = best
-            _mutate(stroke, points, ranges)
+            _mutate(stroke, points, ranges, part)
             failures += 1
         change = _fit(canvas, target, free, mask, stroke, index, seed, white, engine)
         if change < best_change:

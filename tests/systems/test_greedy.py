@@ -54,6 +54,14 @@ def test_the_error_it_tells_is_that_of_its_strokes_in_the_engine() -> None:
     assert errors[5] < 0.6 * errors[0]
 
 
+def test_strokes_keep_to_their_parts() -> None:
+    parts = np.array([[0.5, 0.0, 1.0, 0.25], [0.0, 0.75, 0.5, 1.0], [0.2, 0.3, 0.6, 0.4]])
+    asked = Commission(picture(), blank(5), 3, load_brush("soft_round"), 5)
+    points = greedy(asked, QUICK, parts=parts)[:, :6].reshape(3, 3, 2)
+    assert (points >= parts[:, None, :2] - 1e-6).all()
+    assert (points <= parts[:, None, 2:] + 1e-6).all()
+
+
 def test_strokes_keep_to_the_brush_and_to_the_seed() -> None:
     brush = load_brush("marker")
     strokes = greedy(Commission(picture(), blank(5), 4, brush, 5), QUICK)
