@@ -149,7 +149,7 @@ def _within(value, low, high):
 
 @njit(cache=True)
 def _propose(stroke, points, ranges, part):
-    """A random stroke: any place in its part, a size between the brush's (uniform in its logarithm), as long as it happens."""
+    """A random stroke: any place in its part, a size between the brush's (uniform in its logarithm), any length."""
     size = ranges[0] * (ranges[1] / ranges[0]) ** np.random.random()
     length = 0.02 * 20.0 ** np.random.random()
     x = part[0] + (part[2] - part[0]) * np.random.random()
