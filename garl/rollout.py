@@ -7,7 +7,7 @@ from torch import Tensor
 
 from garl.env.canvas import PaintEnv
 from garl.policy.actor_critic import ActorCritic
-from garl.types import Observation, Rollout
+from garl.types import Decision, Observation, Rollout
 
 
 @torch.no_grad()
@@ -22,7 +22,10 @@ def collect(
     first: int = 0,
     actions: Tensor | None = None,
 ) -> Rollout:
-    """One episode of T strokes on B canvases; `generator` samples the actions, or they are given, (T, B, …).
+    """One episode of T strokes on B canvases; `generator` samples the actions.
+
+    Or `actions` (T, B, …) are given: a policy without memory is then not asked what it thinks of them, and log_prob,
+    entropy and value are 0.
 
     noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke. condition, on the noise's device: (B,) int64,
     the class that each painting is to show, or (B, C, H, W) uint8, the picture. begun: canvases to go on from and what
@@ -37,6 +40,7 @@ def collect(
     canvases = [env.begin(*begun).to(device)]
     last_action, state = policy.last_action(batch, device), policy.state(batch, device)
     asked = torch.full((batch,), -1, device=device) if condition is None else condition
+    unknown = torch.zeros(batch, device=device)
     observations, decisions, states = [], [], []
     # One for all strokes: within it, weights are cast to the lower precision but once.
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
@@ -45,8 +49,12 @@ def collect(
             step = torch.full((batch,), first + t, device=device)
             drawn = noise[t] if noise.ndim == 3 else noise
             observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
-            given = None if actions is None else actions[t]
-            decision = policy(observation, given, generator, state)
+            if actions is None:
+                decision = policy(observation, None, generator, state)
+            elif state is None:
+                decision = Decision(actions[t], unknown, unknown, unknown)
+            else:
+                decision = policy(observation, actions[t], state=state)
             canvases.append(env.paint(decision.action).to(device))
             observations.append(observation)
             states.append(state)

@@ -45,6 +45,15 @@ def at(maps: Tensor, index: Tensor) -> Tensor:
     return maps.flatten(2).gather(2, index[:, None, None].expand(-1, maps.shape[1], 1))[..., 0]
 
 
+def shrink(maps: Tensor, grid: int) -> Tensor:
+    """Maps (N, c, H, W) as their means over the cells of a grid, (N, c, grid, grid)."""
+    height, width = maps.shape[2:]
+    with torch.autocast(maps.device.type, enabled=False):  # which would make float32 of the largest activations
+        if height % grid or width % grid:
+            return F.adaptive_avg_pool2d(maps, grid)
+        return F.avg_pool2d(maps, (height // grid, width // grid))
+
+
 class LocationDecoder(nn.Module):
     """Features (N, F) → logits (N, grid²) of one categorical over the cells; x and y are never split.
 
@@ -129,7 +138,7 @@ class AutoregressiveHead(nn.Module):
         places lie that were chosen."""
         chosen: list[Tensor] = []
         places: list[Tensor] = []
-        shrunk = {} if maps is None else {grid: F.adaptive_avg_pool2d(maps, grid) for grid in self.grids}
+        shrunk = {} if maps is None else {grid: shrink(maps, grid) for grid in self.grids}
         log_prob = entropy = torch.zeros(len(features), device=features.device)
         for i, decoder in enumerate(self.decoders):
             if isinstance(decoder, LocationDecoder):
