@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -22,13 +23,16 @@ POLICY = PolicyConfig(
 )
 
 
-def run(seed: int = 0, action_seed: int = 1) -> tuple[Rollout, ActorCritic, Tensor]:
+def run(
+    seed: int = 0, action_seed: int = 1, recurrent: int = 0, actions: Tensor | None = None
+) -> tuple[Rollout, ActorCritic, Tensor]:
     env = PaintEnv(BATCH, PAINT, STEPS)
     env.reset(seed=seed)
     torch.manual_seed(2)
-    policy = ActorCritic(env.action_spec, (3, HEIGHT, WIDTH), POLICY, STEPS)
+    config = POLICY.model_copy(update={"recurrent": recurrent})
+    policy = ActorCritic(env.action_spec, (3, HEIGHT, WIDTH), config, STEPS)
     noise = torch.randn(BATCH, NOISE, generator=torch.Generator().manual_seed(3))
-    return collect(env, policy, noise, torch.Generator().manual_seed(action_seed)), policy, noise
+    return collect(env, policy, noise, torch.Generator().manual_seed(action_seed), actions=actions), policy, noise
 
 
 def tensors(rollout: Rollout) -> dict[str, Tensor]:
@@ -75,6 +79,23 @@ def test_strokes_and_seeds_paint_the_same_pictures() -> None:
     for t in range(STEPS):
         render_strokes(canvas, rollout.strokes[t].numpy(), rollout.seeds.numpy(), t, engine.prepared)
         np.testing.assert_array_equal(rollout.canvases[t + 1].numpy(), canvas)
+
+
+@pytest.mark.parametrize("recurrent", [0, 6])
+def test_given_actions_are_painted_and_remembered(recurrent: int) -> None:
+    chosen, _, _ = run(recurrent=recurrent)
+    given, _, _ = run(recurrent=recurrent, actions=chosen.action)
+    unasked = [] if recurrent else ["log_prob", "value", "entropy"]
+    for (name, ours), theirs in zip(tensors(given).items(), tensors(chosen).values(), strict=True):
+        if name in unasked:
+            assert (ours == 0).all()
+            assert ours.shape == theirs.shape
+        else:
+            assert torch.equal(ours, theirs), name
+    if chosen.state is not None:
+        assert given.state is not None
+        assert torch.equal(given.state, chosen.state)
+        assert chosen.state[1].any()
 
 
 def test_observations_are_what_was_known_before_each_stroke() -> None:

@@ -47,11 +47,8 @@ def at(maps: Tensor, index: Tensor) -> Tensor:
 
 def shrink(maps: Tensor, grid: int) -> Tensor:
     """Maps (N, c, H, W) as their means over the cells of a grid, (N, c, grid, grid)."""
-    height, width = maps.shape[2:]
     with torch.autocast(maps.device.type, enabled=False):  # which would make float32 of the largest activations
-        if height % grid or width % grid:
-            return F.adaptive_avg_pool2d(maps, grid)
-        return F.avg_pool2d(maps, (height // grid, width // grid))
+        return F.adaptive_avg_pool2d(maps, grid)
 
 
 class LocationDecoder(nn.Module):
