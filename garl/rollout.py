@@ -49,12 +49,11 @@ def collect(
             step = torch.full((batch,), first + t, device=device)
             drawn = noise[t] if noise.ndim == 3 else noise
             observation = Observation(torch.cat(stack, 1), drawn, last_action, step, asked)
-            if actions is None:
-                decision = policy(observation, None, generator, state)
-            elif state is None:
-                decision = Decision(actions[t], unknown, unknown, unknown)
+            given = None if actions is None else actions[t]
+            if given is None or state is not None:
+                decision = policy(observation, given, generator, state)
             else:
-                decision = policy(observation, actions[t], state=state)
+                decision = Decision(given, unknown, unknown, unknown)
             canvases.append(env.paint(decision.action).to(device))
             observations.append(observation)
             states.append(state)

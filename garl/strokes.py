@@ -81,15 +81,10 @@ def fitted(strokes: np.ndarray, old: str, new: str) -> np.ndarray:
 def rightwards(strokes: np.ndarray, kind: str) -> np.ndarray:
     """The strokes with those that end left of where they begin painted backwards; a brush without jitter paints about
     the same."""
-    strokes, last = strokes.copy(), POINTS_PER_TYPE[kind] - 1
-    back = strokes[:, 2 * last] < strokes[:, 0]
-    points = strokes[back][:, POINTS].reshape(-1, 3, 2)
-    strokes[back, POINTS] = points[:, [last, last - 1, 0] if last else [0, 0, 0]].reshape(-1, 6)
-    strokes[back, START_PRESSURE], strokes[back, END_PRESSURE] = (
-        strokes[back, END_PRESSURE],
-        strokes[back, START_PRESSURE],
-    )
-    return strokes
+    last, backwards = POINTS_PER_TYPE[kind] - 1, strokes.copy()
+    backwards[:, POINTS] = strokes[:, POINTS].reshape(-1, 3, 2)[:, [last, last - 1, 0]].reshape(-1, 6)
+    backwards[:, [START_PRESSURE, END_PRESSURE]] = strokes[:, [END_PRESSURE, START_PRESSURE]]
+    return np.where(strokes[:, [2 * last]] < strokes[:, [0]], backwards, strokes)
 
 
 def _middle(strokes: np.ndarray, kind: str) -> np.ndarray:
