@@ -21,6 +21,7 @@ def collect(
     begun: tuple[Tensor | None, Tensor | None] = (None, None),
     first: int = 0,
     actions: Tensor | None = None,
+    anchor: ActorCritic | None = None,
 ) -> Rollout:
     """One episode of T strokes on B canvases; `generator` samples the actions.
 
@@ -30,7 +31,7 @@ def collect(
     noise: (B, Z), one draw per episode, or (T, B, Z), one per stroke. condition, on the noise's device: (B,) int64,
     the class that each painting is to show, or (B, C, H, W) uint8, the picture. begun: canvases to go on from and what
     of them is free, as `PaintEnv.begin` takes them. first: the number of the first stroke, in the episodes that the
-    policy learned from.
+    policy learned from. anchor: a policy that is asked, too, how likely it would have been to act so.
 
     Where the engine paints on the policy's device, nothing leaves it, and nothing waits for it.
     `precision` must be the learner's, or PPO's ratio would not be 1 before its first step.
@@ -40,8 +41,9 @@ def collect(
     canvases = [env.begin(*begun).to(device)]
     last_action, state = policy.last_action(batch, device), policy.state(batch, device)
     asked = torch.full((batch,), -1, device=device) if condition is None else condition
+    anchor_state = None if anchor is None else anchor.state(batch, device)
     unknown = torch.zeros(batch, device=device)
-    observations, decisions, states = [], [], []
+    observations, decisions, states, anchored = [], [], [], []
     # One for all strokes: within it, weights are cast to the lower precision but once.
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         for t in range(env.strokes):
@@ -54,6 +56,10 @@ def collect(
                 decision = policy(observation, given, generator, state)
             else:
                 decision = Decision(given, unknown, unknown, unknown)
+            if anchor is not None:
+                opinion = anchor(observation, decision.action, state=anchor_state)
+                anchor_state = opinion.state
+                anchored.append(opinion.log_prob)
             canvases.append(env.paint(decision.action).to(device))
             observations.append(observation)
             states.append(state)
@@ -70,4 +76,5 @@ def collect(
         strokes=strokes.transpose(0, 1),
         seeds=seeds,
         state=None if state is None else torch.stack([before for before in states if before is not None]),
+        anchor=torch.stack(anchored) if anchored else None,
     )

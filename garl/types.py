@@ -118,6 +118,7 @@ class Rollout:
     strokes: Tensor  # (T, B, 14) float32, physical strokes as `garl.brush.geometry` lays them out
     seeds: Tensor  # (B,) int64, each painting's jitter seed
     state: Tensor | None = None  # (T, B, 2 · recurrent) float32, a recurrent policy's memory before each stroke
+    anchor: Tensor | None = None  # (T, B) float32: what log_prob would be under the policy that is not to be left
 
     def __post_init__(self) -> None:
         steps, batch, _ = self.action.shape

@@ -174,6 +174,11 @@ def test_what_search_cannot_show_is_refused(tiny_config: Config, unfit: dict[str
 # Imitation.
 
 
+def test_an_anchor_needs_something_to_imitate(tiny_config: Config) -> None:
+    with pytest.raises(GarlError, match=r"ppo\.anchor holds .*: set demonstrations\.pictures above 0"):
+        tiny_config.changed({"ppo.anchor": 0.1})
+
+
 def test_a_policy_that_imitates_one_painting_paints_it() -> None:
     """The least −E[log π] of one demonstration is 0: the policy that is certain of it."""
     torch.manual_seed(0)
@@ -208,16 +213,19 @@ def test_a_run_begins_with_what_was_demonstrated(tiny_config: Config, tmp_path: 
             "demonstrations.pictures": 6,
             "demonstrations.proposals": 10,
             "demonstrations.epochs": 1,
+            "ppo.anchor": 0.1,
         }
     )
     train(config, tmp_path / "whole")
     first = config.changed({"steps": config.envs * config.strokes})
     train(first, tmp_path / "parts")
     agent = load_agent(tmp_path / "parts", "cpu")
-    untaught = first.changed({"demonstrations.pictures": 0})
+    untaught = first.changed({"demonstrations.pictures": 0, "ppo.anchor": 0.0})
     train(untaught, tmp_path / "untaught")
     fresh = load_agent(tmp_path / "untaught", "cpu")
     assert not torch.equal(agent.policy.critic[0].weight, fresh.policy.critic[0].weight)
     train(config, tmp_path / "parts", resume=True)
     whole, parts = (load_checkpoint(tmp_path / name)[0] for name in ("whole", "parts"))
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
+    critic = "anchor.critic.0.weight"  # the anchor is what imitation made of the policy, whatever it learns later
+    assert not torch.equal(whole[critic], whole[critic.replace("anchor", "policy")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields
 
 import numpy as np
@@ -37,7 +38,9 @@ def run(
 
 def tensors(rollout: Rollout) -> dict[str, Tensor]:
     """Every tensor of a rollout by name."""
-    named = {f.name: getattr(rollout, f.name) for f in fields(rollout) if f.name not in ("observation", "state")}
+    named = {
+        f.name: getattr(rollout, f.name) for f in fields(rollout) if f.name not in ("observation", "state", "anchor")
+    }
     return named | {f"observation.{name}": value for name, value in rollout.observation._asdict().items()}
 
 
@@ -153,3 +156,26 @@ def test_rollouts_follow_each_other_from_blank_canvases() -> None:
     assert not torch.equal(second.seeds, first.seeds)
     for name, value in tensors(first).items():
         assert torch.equal(value, kept[name]), name
+
+
+@pytest.mark.parametrize("recurrent", [0, 6])
+def test_an_anchor_tells_how_likely_it_would_have_been_to_act_so(recurrent: int) -> None:
+    rollout, policy, noise = run(recurrent=recurrent)
+    anchor = copy.deepcopy(policy)
+    with torch.no_grad():
+        for weight in anchor.parameters():
+            weight += 0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(4))
+    env = PaintEnv(BATCH, PAINT, STEPS)
+    env.reset(seed=0)
+    beside = collect(env, policy, noise, torch.Generator().manual_seed(1), anchor=anchor)
+    assert torch.equal(beside.action, rollout.action)  # it changes nothing
+    assert torch.equal(beside.log_prob, rollout.log_prob)
+    env.reset(seed=0)
+    alone = collect(env, anchor, noise, torch.Generator(), actions=rollout.action)
+    if recurrent:  # else who is given actions is not asked
+        torch.testing.assert_close(beside.anchor, alone.log_prob)
+    else:
+        seen = [Observation(*(field[t] for field in rollout.observation)) for t in range(STEPS)]
+        expected = torch.stack([anchor(seen[t], rollout.action[t]).log_prob for t in range(STEPS)])
+        torch.testing.assert_close(beside.anchor, expected.detach())
+    assert (beside.anchor - beside.log_prob).abs().max() > 0.1

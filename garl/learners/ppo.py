@@ -71,6 +71,12 @@ def divergence(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     return (difference.exp() - 1 - difference).mean()
 
 
+def reverse_kl(difference: Tensor) -> Tensor:
+    """What has the gradient of KL[π, π'] in expectation, from log π − log π' of actions of π: its half square
+    (Schulman 2020, "k2"; the mean of the difference itself has none, as the actions are drawn already)."""
+    return difference.square().mean() / 2
+
+
 def penalised(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, weight: Tensor) -> Tensor:
     """−E[ρ A] + β KL[π_old, π] (Schulman et al. 2017 eq. 8)."""
     ratio = (log_prob - old_log_prob).exp()
@@ -113,6 +119,7 @@ def improve(
     observation = Observation(*(field.flatten(0, 1) for field in rollout.observation))
     action, old_log_prob = rollout.action.flatten(0, 1), rollout.log_prob.flatten()
     advantage, target = advantage.flatten(), target.flatten()
+    anchor = None if rollout.anchor is None else rollout.anchor.flatten()
     states = None if rollout.state is None else rollout.state.flatten(0, 1)
     length = 1 if states is None else min(config.bptt, len(rollout.action))
     sequences = subsequences(len(rollout.action), len(rollout.action[0]), length)  # (L, T / L · B)
@@ -149,6 +156,10 @@ def improve(
                 hindsight = decide(half, condition=became).log_prob.mean()
                 loss = loss - config.hindsight * weights.share * hindsight
                 figures["hindsight"] = hindsight
+            if anchor is not None:
+                strayed = decision.log_prob - anchor[index]
+                loss = loss + config.anchor * reverse_kl(strayed)
+                figures["strayed"] = strayed.mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)

@@ -32,6 +32,9 @@ class LearnerConfig(Settings):
     hindsight: float = Field(0.0, ge=0.0)
     """Weight of the strokes' log-probability as if each painting had been asked for what it became: an agent that is
     shown targets learns by imitation, too, what strokes look like (Ghosh et al. 2021). It falls with the entropy's."""
+    anchor: float = Field(0.0, ge=0.0)
+    """Weight of the KL divergence from the policy as it was when it had imitated demonstrations: what the adversary
+    asks for is learned near what they taught, and not in its stead (Jaques et al. 2017; Ziegler et al. 2019)."""
     max_grad_norm: float = Field(0.5, gt=0.0)
     """Gradients are scaled down to this L2 norm."""
     bptt: int = Field(16, ge=1)

@@ -178,6 +178,10 @@ class Config(Settings):
             )
         if self.curriculum.targets == "difficulty" and self.population.agents > 1:
             raise GarlError("curriculum.targets difficulty follows one agent: set population.agents to 1")
+        if self.learning.anchor and not self.demonstrations.pictures:
+            raise GarlError(
+                f"{self.learner}.anchor holds the policy to what it has imitated: set demonstrations.pictures above 0"
+            )
         if self.demonstrations.pictures:
             check_demonstrable(self.paint, self.policy.continuous)
         if self.adversary.intermediate == "mixed" and self.strokes < 2:
@@ -500,6 +504,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 scale=RewardScale(config.advantage).to(device),
                 average=AveragedModel(policy, multi_avg_fn=moving_average(config.average)),
                 memory=FakeMemory(config.adversary.memory or painted, config.adversary.memory_priority),
+                anchor=copy.deepcopy(policy).eval() if config.learning.anchor else None,
                 prefix=prefix(i),
             )
             agents.append(member)
@@ -542,7 +547,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 noise = draw_noise(config, config.envs, generator).to(device, non_blocking=True)
                 asked = draw_condition(config, len(classes), targets, generator)  # (B, …), or None
                 told = None if asked is None else asked.to(device, non_blocking=True)
-                rollout = collect(env, agent.policy, noise, sampler, config.learning.dtype, told)  # (T, B, …)
+                rollout = collect(  # (T, B, …)
+                    env, agent.policy, noise, sampler, config.learning.dtype, told, anchor=agent.anchor
+                )
                 marks.append(("collect", time.perf_counter()))
                 score = adversary.score(rollout.canvases.flatten(0, 1), told, generator).view(-1, config.envs)
                 rewards = agent.scale(reward(score, config.reward))  # (T, B)

@@ -51,11 +51,13 @@ class Member:
     scale: RewardScale
     average: AveragedModel
     memory: FakeMemory
+    anchor: ActorCritic | None = None  # what the policy was when it had imitated demonstrations
     prefix: str = ""
 
     def modules(self) -> dict[str, nn.Module]:
         """What has parameters or buffers, by name."""
         parts = {"policy": self.policy, "average": self.average, "weights": self.weights, "scale": self.scale}
+        parts |= {"anchor": self.anchor} if self.anchor is not None else {}
         return {f"{self.prefix}{name}": part for name, part in parts.items()}
 
 

@@ -12,7 +12,16 @@ from garl.engine.paint import PaintConfig
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.learners import ppo
-from garl.learners.ppo import PPOConfig, Weights, divergence, make_optimizer, penalised, surrogate, update
+from garl.learners.ppo import (
+    PPOConfig,
+    Weights,
+    divergence,
+    make_optimizer,
+    penalised,
+    reverse_kl,
+    surrogate,
+    update,
+)
 from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
 from garl.rollout import collect
@@ -361,3 +370,52 @@ def test_hindsight_is_the_log_probability_of_the_strokes_had_their_painting_been
     metrics = learn(policy, make_optimizer(policy, config), rollout, nothing, nothing, config)
     assert metrics["ppo/hindsight"].item() == pytest.approx(chosen.mean().item(), abs=1e-4)
     assert log_probs().mean() > before + 0.05
+
+
+def test_the_anchors_loss_has_the_gradient_of_the_divergence_from_it() -> None:
+    logits = torch.tensor([0.3, -1.2, 2.0, 0.1], dtype=torch.float64, requires_grad=True)
+    log_pi, log_anchor = logits.log_softmax(0), torch.tensor([0.9, 0.4, -1.0, 0.2], dtype=torch.float64).log_softmax(0)
+    (expected,) = torch.autograd.grad((log_pi.exp() * (log_pi - log_anchor)).sum(), logits, retain_graph=True)
+    each = [
+        torch.autograd.grad(reverse_kl((log_pi - log_anchor)[i : i + 1]), logits, retain_graph=True)[0]
+        for i in range(len(logits))
+    ]
+    found = (log_pi.detach().exp()[:, None] * torch.stack(each)).sum(0)  # over all actions, as often as each is taken
+    torch.testing.assert_close(found, expected)
+    assert expected.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("recurrent", [0, 4])
+def test_a_policy_returns_to_its_anchor(recurrent: int) -> None:
+    """Where no stroke is better than another, it is all that the policy learns by."""
+    policy, rollout, _, _ = build(recurrent=recurrent)
+    anchor = build(recurrent=recurrent)[0]
+    with torch.no_grad():
+        for weight in anchor.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(7))
+    env = PaintEnv(BATCH, PaintConfig(height=HEIGHT, width=WIDTH, brush="hard_round", grid=5, bins=4), STEPS)
+    env.reset(seed=0)
+    noise = rollout.observation.noise[0]
+
+    def paint() -> Rollout:
+        return collect(env, policy, noise, torch.Generator().manual_seed(3), anchor=anchor)
+
+    config = PPOConfig(
+        epochs=1,
+        batch_size=N,
+        bptt=STEPS,
+        value_coefficient=0.0,
+        entropy_coefficient=0.0,
+        anchor=1.0,
+        optimizer="adam",
+        learning_rate=3e-3,
+    )
+    optimizer, nothing, strayed = make_optimizer(policy, config), torch.zeros(STEPS, BATCH), []
+    for _ in range(30):
+        painted = paint()
+        assert painted.anchor is not None
+        metrics = learn(policy, optimizer, painted, nothing, nothing, config)
+        far = painted.log_prob - painted.anchor
+        assert metrics["ppo/strayed"].item() == pytest.approx(far.mean().item(), abs=1e-4)
+        strayed.append(far.square().mean().item())
+    assert sum(strayed[-5:]) < 0.5 * sum(strayed[:5])

@@ -111,13 +111,15 @@ def documented(dimensions: list[str]) -> list[re.Pattern[str]]:
 def test_the_table_of_metrics_holds_what_runs_write_and_nothing_else(
     tiny_config: Config, tiny_run: Path, stateful_run: Path, tmp_path: Path
 ) -> None:
-    kinds = {"population": {"learner": "a2c"}, "pairs": {"condition": "picture", "ppo": {"hindsight": 0.1}}}
+    pairs = {"condition": "picture", "ppo": {"hindsight": 0.1, "anchor": 0.1}, "demonstrations": {"pictures": 2}}
+    pairs |= {"paint": {"color_channels": 1}}  # which demonstrations need
+    kinds = {"population": {"learner": "a2c"}, "pairs": pairs}
     options = {"adversary": {"r1": 0.1, "stay_close": 0.1}, "population": {"agents": 2, "rescue_every": 2}}
     for folder, kind in kinds.items():
         train(changed(tiny_config, **options, **kind), tmp_path / folder)
     runs = (tiny_run, stateful_run, tmp_path / "population", tmp_path / "pairs")
     written = {name for run in runs for record in records(run) for name in record}
-    patterns = documented([d.name for d in system.make_env(tiny_config, 1).action_spec])
+    patterns = documented([d.name for d in system.make_env(changed(tiny_config, **pairs), 1).action_spec])
     assert [name for name in sorted(written) if not any(p.fullmatch(name) for p in patterns)] == []
     assert [p.pattern for p in patterns if not any(p.fullmatch(name) for name in written)] == []
 
