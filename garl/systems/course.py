@@ -37,10 +37,12 @@ class Budget(Settings):
 
 
 class Course:
-    """How far a run has come: at first as far as its checkpoint. `about` is what checkpoints tell beside `parts`."""
+    """How far a run has come: at first as far as its checkpoint. `about` is what checkpoints tell beside `parts`; a
+    cycle is so many `updates` and `steps`."""
 
-    def __init__(self, run: Run, parts: Parts, about: dict[str, Any]) -> None:
+    def __init__(self, run: Run, parts: Parts, about: dict[str, Any], updates: int, steps: int) -> None:
         self.run, self.parts, self.about = run, parts, about
+        self.length, self.steps = updates, steps
         self.cycle, before = 0, 0.0
         if run.checkpoint:
             tensors, meta = run.checkpoint
@@ -58,6 +60,16 @@ class Course:
         if self.read is None:
             self.read = time.monotonic() - self.started
         return self.read
+
+    @property
+    def updates(self) -> int:
+        """How many it has made, in all its parts."""
+        return self.cycle * self.length
+
+    def standing(self) -> dict[str, float]:
+        """What every record begins with."""
+        steps = self.cycle * self.steps
+        return {"cycle": self.cycle, "updates": self.updates, "steps": steps, "seconds": self.seconds}
 
     def check(self, record: dict[str, float]) -> None:
         """Raise GarlError if a figure, or anything that learns, is not finite; the last checkpoint stays."""
@@ -80,15 +92,15 @@ class Course:
 
 
 def cycles(
-    course: Course, spent: Callable[[float, int], float], length: int, every: int, stopping: Callable[[], bool]
+    course: Course, spent: Callable[[float, int], float], every: int, stopping: Callable[[], bool]
 ) -> Iterator[float]:
-    """Begin cycle after cycle of `length` updates until what is `spent`(seconds, updates) reaches 1, or a stop is asked
+    """Begin cycle after cycle until what is `spent`(seconds, updates) reaches 1, or a stop is asked
     for: yields what is spent.
 
     Saves before the first cycle, so that there is always one to go back to, after each `every`, and after the last.
     """
     course.save()
-    while (share := spent(course.seconds, course.cycle * length)) < 1.0 and not stopping():
+    while (share := spent(course.seconds, course.updates)) < 1.0 and not stopping():
         course.cycle, course.read = course.cycle + 1, None
         yield share
         if course.cycle % every == 0:

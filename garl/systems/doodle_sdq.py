@@ -230,14 +230,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             moves = int(run.checkpoint[1]["moves"])
             if run.checkpoint[1].get("data") != identity:
                 tell(f"{config.data} has changed since {out} began: the run goes on, but not as it would have")
-        course = Course(run, parts, {"brush": lessons.brush.to_dict(), "data": identity, "moves": moves})
+        about = {"brush": lessons.brush.to_dict(), "data": identity, "moves": moves}
+        course = Course(run, parts, about, config.cycle_updates, 0)  # its steps are moves, more or less of them a cycle
         latest: dict[str, float] = {}
-
-        def standing() -> dict[str, float]:
-            counts = {"cycle": course.cycle, "updates": course.cycle * config.cycle_updates, "steps": moves}
-            return counts | {"seconds": course.seconds}
-
-        for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
+        for spent in cycles(course, config.spent, config.checkpoint_every, stopping):
             imitating = spent < config.pretraining
             falling = 1.0 - 0.9 * spent
             set_rate(agent.optimizer, falling * (config.dqn.imitation_rate if imitating else config.dqn.rate))
@@ -272,12 +268,12 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
 
             # What it came to.
             metrics |= {"reward/mean": played.reward.mean(), "l2/train": env.error().sum() / blank}
-            record = standing() | {name: value.item() for name, value in metrics.items()}
+            record = course.standing() | {"steps": moves} | {name: value.item() for name, value in metrics.items()}
             record |= {"pretraining": float(imitating)}
             record |= {"seconds/draw": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
             course.check(record)
             course.about["moves"] = moves
-            spent = config.spent(course.seconds, course.cycle * config.cycle_updates)
+            spent = config.spent(course.seconds, course.updates)
             pretrained = imitating and spent >= config.pretraining
             if pretrained or course.cycle % config.validate_every == 0 or course.cycle == 1:
                 record |= validate(agent, lessons, config, out)
@@ -289,7 +285,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             figures |= {name: f"{latest[name]:.4g}" for name in watched if name in latest}
             progress.tell(figures, spent, seconds)
         last = validate(agent, lessons, config, out)
-        run.record(standing() | last)
+        run.record(course.standing() | {"steps": moves} | last)
     print(f"held-out drawings: L2 is {last['l2/ratio']:.1%} of the blank canvas's")
 
 

@@ -204,7 +204,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         ]
         if run.checkpoint and run.checkpoint[1].get("data") != identity:
             tell(f"{images.name} has changed since {out} began: the run goes on, but not as it would have")
-        course = Course(run, parts, {"brush": pen.brush.to_dict(), "data": identity})
+        strokes = config.envs * config.actions * config.strokes
+        course = Course(run, parts, {"brush": pen.brush.to_dict(), "data": identity}, config.cycle_updates, strokes)
 
         def judged(canvas: Tensor, target: Tensor) -> Tensor:
             return adversary.judge(2.0 * pairs(canvas, target) - 1.0)
@@ -225,12 +226,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         def explore(canvas: Tensor, target: Tensor, step: Tensor) -> Tensor:
             return agent.explore(canvas, target, step, generator)
 
-        def standing() -> dict[str, float]:
-            updates, steps = config.cycle_updates, config.envs * config.actions * config.strokes
-            counts = {"cycle": course.cycle, "updates": course.cycle * updates, "steps": course.cycle * steps}
-            return counts | {"seconds": course.seconds}
-
-        for spent in cycles(course, config.spent, config.cycle_updates, config.checkpoint_every, stopping):
+        for spent in cycles(course, config.spent, config.checkpoint_every, stopping):
             for optimizer, rate in rates:
                 set_rate(optimizer, rate * (1.0 - 0.9 * spent if config.anneal else 1.0))
             marks = [time.perf_counter()]
@@ -269,7 +265,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             # What it came to.
             error = squared_error(canvases[-1], target).mean() / squared_error(canvases[0], target).mean()
             metrics |= {"l2/train": error, "noise/spread": agent.spread.now}
-            record = standing() | {name: value.item() for name, value in metrics.items()}
+            record = course.standing() | {name: value.item() for name, value in metrics.items()}
             record |= {"seconds/paint": marks[1] - marks[0], "seconds/learn": marks[2] - marks[1]}
             course.check(record)
             if course.cycle % config.validate_every == 0 or course.cycle == 1:
@@ -278,7 +274,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             show = {name: f"{record[name]:.4g}" for name in ("updates", "l2/train", "reward/mean", "critic/loss")}
             progress.tell(show, spent, course.seconds)
         last = validate(act, validation, easel, out)
-        run.record(standing() | last)
+        run.record(course.standing() | last)
     print(f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's")
 
 

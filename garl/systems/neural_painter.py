@@ -163,9 +163,9 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
         }
         named = {f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()}
         parts: Parts = {"networks": networks, "generator": generator, **named}
-        prepared, course = untinted(brush), Course(run, parts, {"brush": brush.to_dict()})
+        prepared, course = untinted(brush), Course(run, parts, {"brush": brush.to_dict()}, CYCLE, CYCLE)
         unseen_form, unseen = draw(config, brush, prepared, UNSEEN, torch.Generator().manual_seed(config.seed + 2**32))
-        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
+        for spent in cycles(course, config.spent, config.checkpoint_every, stopping):
             for optimizer in optimizers.values():
                 optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, 2.02 - 2.0 * spent)
             for _ in range(CYCLE):
@@ -177,11 +177,10 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
                     metrics = autoencoder_step(networks, picture, config, optimizers["autoencoder"], generator)
                 else:
                     metrics = map_step(networks, form, picture, optimizers["map"])
-            steps = course.cycle * CYCLE
-            record = {"cycle": course.cycle, "steps": steps, "seconds": course.seconds}
+            record = course.standing()
             figures = {name: value.item() for name, value in metrics.items()}
             course.check(record | figures)
-            after = config.spent(course.seconds, steps)
+            after = config.spent(course.seconds, course.updates)
             if course.cycle % config.checkpoint_every == 0 or after >= 1.0:
                 with torch.inference_mode():
                     made = networks(unseen_form)
@@ -191,7 +190,7 @@ def train(config: NeuralPainterConfig, out: Path, resume: bool = False) -> None:
                 save_png(out / "pictures" / "samples.png", grid((255 * sheet).round().byte(), columns=16, scale=2))
             run.record(record | figures)
             about = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            show(after, f"{steps:,} steps  {about}")
+            show(after, f"{course.updates:,} steps  {about}")
 
 
 def draw(

@@ -100,14 +100,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         network = network_of(config.network, config.side)
         optimizer = optimizer_of(network, config)
         parts: Parts = {"network": network, "optimizer": optimizer, "generator": generator}
-        course = Course(run, parts, {"brush": pen.brush.to_dict()})
-
-        def standing() -> dict[str, float]:
-            updates = course.cycle * CYCLE
-            steps = updates * config.batch_size
-            return {"cycle": course.cycle, "updates": updates, "seconds": course.seconds, "steps": steps}
-
-        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
+        course = Course(run, parts, {"brush": pen.brush.to_dict()}, CYCLE, CYCLE * config.batch_size)
+        for spent in cycles(course, config.spent, config.checkpoint_every, stopping):
             set_rate(optimizer, config.learning_rate * max(0.01, 1.0 - spent))
             losses = []
             for _ in range(CYCLE):
@@ -118,7 +112,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.detach())
-            record = standing() | {"loss": torch.stack(losses).mean().item()}
+            record = course.standing() | {"loss": torch.stack(losses).mean().item()}
             course.check(record)
             if course.cycle % config.picture_every == 0:
                 figures = measure(network, unseen[:few], truth[:few])
@@ -126,7 +120,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 picture(out, network, unseen, truth)
             run.record(record)
             progress.tell({name: f"{record[name]:.5g}" for name in ("updates", "loss")}, spent, course.seconds)
-        record = standing() | {f"test/{name}": value for name, value in measure(network, unseen, truth).items()}
+        record = course.standing() | {f"test/{name}": value for name, value in measure(network, unseen, truth).items()}
         run.record(record)
         picture(out, network, unseen, truth)
     print(f"{UNSEEN:,} strokes never seen: L1 {record['test/l1']:.5f}, L2 {record['test/l2']:.6f}")

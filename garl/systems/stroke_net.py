@@ -228,13 +228,9 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
         agent = Draughtsman(config)
         optimizer = torch.optim.Adam(agent.parameters(), config.learning_rate)
         parts: Parts = {"agent": agent, "optimizer": optimizer, "generator": generator}
-        course = Course(run, parts, {"brush": model.pen.brush.to_dict()})
-
-        def standing() -> dict[str, float]:
-            done = {"cycle": course.cycle, "updates": course.cycle * CYCLE, "seconds": course.seconds}
-            return done | {"steps": course.cycle * CYCLE * config.batch_size * config.strokes * config.pieces}
-
-        for spent in cycles(course, config.spent, CYCLE, config.checkpoint_every, stopping):
+        steps = CYCLE * config.batch_size * config.strokes * config.pieces
+        course = Course(run, parts, {"brush": model.pen.brush.to_dict()}, CYCLE, steps)
+        for spent in cycles(course, config.spent, config.checkpoint_every, stopping):
             set_rate(optimizer, config.learning_rate * max(0.01, 1.0 - spent))
             figures = []
             for _ in range(CYCLE):
@@ -248,7 +244,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 ends = canvases.detach()[-1] - target, blank - target
                 figures.append(torch.stack([loss.detach(), *(end.square().mean() for end in ends)]))
             mean, finished, empty = torch.stack(figures).mean(0).tolist()
-            record = standing() | {"loss": mean, "l2/train": finished / empty}
+            record = course.standing() | {"loss": mean, "l2/train": finished / empty}
             course.check(record)
             if course.cycle % config.validate_every == 0:
                 record |= measure(agent, model, validation, easel, out)
@@ -256,7 +252,7 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             show = {name: f"{record[name]:.4g}" for name in ("updates", "loss", "l2/train")}
             progress.tell(show, spent, course.seconds)
         last = measure(agent, model, validation, easel, out)
-        run.record(standing() | last)
+        run.record(course.standing() | last)
     print(
         f"held-out pictures: L2 is {last['l2/ratio']:.1%} of the blank canvas's, "
         f"and {last['l2/model']:.1%} as the model shows them"

@@ -32,11 +32,11 @@ def follow(
         keep: Callable[..., None] = run.save
         run.save = lambda tensors, meta: (saved.append(meta["cycle"]), keep(tensors, meta))  # type: ignore[method-assign]
         counter = Counter()
-        course = Course(run, {"counter": counter}, {"brush": "b"})
-        for spent in cycles(course, lambda seconds, updates: updates / budget, 5, 3, lambda: len(told) == stop_after):
+        course = Course(run, {"counter": counter}, {"brush": "b"}, 5, 7)
+        for spent in cycles(course, lambda seconds, updates: updates / budget, 3, lambda: len(told) == stop_after):
             told.append((course.cycle, spent))
             counter.sum += course.cycle
-            run.record({"cycle": course.cycle, "steps": course.cycle})
+            run.record(course.standing())
     return told, saved, counter.sum
 
 
@@ -57,15 +57,16 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert saved == [3, 6]
     assert total.tolist() == [21.0, 21.0]
     assert follow(tmp_path / "run", 30, resume=True)[:2] == ([], [])
-    assert [record["cycle"] for record in records(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+    written = [(record["cycle"], record["updates"], record["steps"]) for record in records(tmp_path / "run")]
+    assert written == [(k, 5 * k, 7 * k) for k in range(1, 7)]
 
 
 def test_what_is_not_finite_is_told_and_not_saved(tmp_path: Path) -> None:
     def diverge() -> None:
         with open_run(tmp_path / "run", {"system": "test"}) as run:
             counter = Counter()
-            course = Course(run, {"counter": counter}, {})
-            for _ in cycles(course, lambda seconds, updates: 0.0, 1, 1, lambda: False):
+            course = Course(run, {"counter": counter}, {}, 1, 1)
+            for _ in cycles(course, lambda seconds, updates: 0.0, 1, lambda: False):
                 counter.sum[course.cycle - 2] = float("inf") if course.cycle == 2 else 1.0
                 course.check({"loss": 0.5})
                 run.record({"cycle": course.cycle, "steps": course.cycle})
