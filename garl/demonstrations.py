@@ -55,6 +55,9 @@ class DemonstrationsConfig(Settings):
     """Strokes in a minibatch."""
     learning_rate: float = Field(1e-3, gt=0.0)
     """Adam's step size at first; it falls to a tenth."""
+    temperature: float = Field(1.0, gt=0.0, le=1.0)
+    """It goes on as what it would be at this temperature: what it has imitated are accidents of the search, too, and at
+    a lower one it does what it has seen most often."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,3 +187,4 @@ def imitate(
         figures = improve(policy, adam, rollout, no, no, settings, lessons.generator, weights, likelier)
         done, likelihood = (i + 1) / rounds, -float(figures["policy_loss"])
         tell({"imitated": f"{done:.0%}", "log-likelihood": f"{likelihood:.2f}"}, done, time.monotonic() - started)
+    policy.temper(config.temperature)

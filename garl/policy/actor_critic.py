@@ -91,10 +91,23 @@ class ActorCritic(nn.Module):
         self.critic = nn.Sequential(nn.Linear(seen.features, 64), nn.ReLU(), nn.Linear(64, 1))
         self.apply(initialise)
         # Start near the uniform distribution: whatever the first features, no stroke is much preferred.
-        for last in [d.up[-1] if isinstance(d, LocationDecoder) else d for d in self.head.decoders]:
-            assert isinstance(last, nn.Linear | nn.Conv2d)
+        for last in self.outputs():
             nn.init.orthogonal_(last.weight, gain=0.01)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def outputs(self) -> list[nn.Linear | nn.Conv2d]:
+        """The last layer of each head."""
+        layers = [d.up[-1] if isinstance(d, LocationDecoder) else d for d in self.head.decoders]
+        return [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+    @torch.no_grad()
+    def temper(self, temperature: float) -> None:
+        """Divide the logits by `temperature` for good: what was sampled at it is what will be sampled at 1, and learned
+        from. It suits heads with bins, as others have no logits."""
+        for last in self.outputs():
+            last.weight.div_(temperature)
+            assert last.bias is not None
+            last.bias.div_(temperature)
 
     def last_action(self, batch: int, device: torch.device) -> Tensor:
         """What stands for the previous action before the first stroke: −1 (B, D), or, of fractions, ½ (B, K)."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from garl.errors import GarlError
+from garl.policy.actor_critic import ActorCritic
 from garl.policy.features import PolicyConfig
 from garl.policy.heads import AutoregressiveHead, draw
 from garl.policy.rivals import BetaHead, CategoricalHead, GaussianHead
 from garl.systems.garl import load_agents
-from garl.types import Location, Scalar
+from garl.types import Location, Observation, Scalar
 
 SPEC = (Scalar("thickness", 5), Location("end", 3))
 N = 20_000
@@ -65,3 +68,25 @@ def test_agents_refuse_what_is_none(tiny_run) -> None:
     for wrong in (-0.1, float("nan"), 1e9):
         with pytest.raises(GarlError, match="--temperature must lie between 0 and 100"):
             load_agents(tiny_run, "cpu", temperature=wrong)
+
+
+@pytest.mark.parametrize("head", ["autoregressive", "categorical"])
+def test_a_tempered_policy_acts_as_it_did_at_that_temperature(head: Literal["autoregressive", "categorical"]) -> None:
+    torch.manual_seed(0)
+    config = PolicyConfig(channels=4, blocks=0, features=16, location_channels=4, location_blocks=0, noise=3, head=head)
+    policy = ActorCritic(SPEC, (1, 9, 7), config)
+    with torch.no_grad():
+        for layer in policy.outputs():
+            layer.weight += 0.5 * torch.randn_like(layer.weight)
+            layer.bias += torch.randn_like(layer.bias)
+    canvas, nothing = torch.randint(0, 256, (200, 1, 9, 7), dtype=torch.uint8), torch.full((200,), -1)
+    seen = Observation(canvas, torch.randn(200, 3), nothing[:, None].expand(-1, 2), torch.zeros_like(nothing), nothing)
+    warm = policy(seen, generator=generator())
+    policy.temperature = 0.4
+    cold = policy(seen, generator=generator())
+    policy.temperature = 1.0
+    policy.temper(0.4)
+    tempered = policy(seen, generator=generator())
+    assert torch.equal(tempered.action, cold.action)
+    assert not torch.equal(tempered.action, warm.action)
+    assert tempered.entropy.mean() < 0.9 * warm.entropy.mean()
