@@ -201,6 +201,24 @@ def test_a_policy_that_imitates_one_painting_paints_it() -> None:
     assert torch.equal(painted.action, actions.expand(-1, 4, -1))
 
 
+def test_what_goes_on_is_what_has_imitated_at_its_temperature() -> None:
+    def imitated(temperature: float) -> ActorCritic:
+        torch.manual_seed(0)
+        env = PaintEnv(4, engine(channels=1, color_channels=1), strokes=3)
+        env.reset(seed=0)
+        policy, generator = ActorCritic(env.action_spec, (1, 20, 28)), torch.Generator().manual_seed(0)
+        actions = torch.stack([torch.randint(d.n, (3, 4), generator=generator) for d in env.action_spec], 2)
+        config = DemonstrationsConfig(pictures=4, epochs=2, temperature=temperature)
+        lessons = Lessons(actions, None, generator)
+        imitate(policy, env, lessons, lambda: torch.zeros(4, 10), PPOConfig(), config, lambda *figures: None)
+        return policy
+
+    by_hand, tempered = imitated(1.0), imitated(0.25)
+    by_hand.temper(0.25)
+    for name, weight in tempered.state_dict().items():
+        assert torch.equal(weight, by_hand.state_dict()[name])
+
+
 @pytest.mark.parametrize("condition", ["none", "label", "picture"])
 def test_a_run_begins_with_what_was_demonstrated(tiny_config: Config, tmp_path: Path, condition: str) -> None:
     config = tiny_config.changed(
