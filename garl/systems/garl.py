@@ -314,13 +314,17 @@ PICTURES = DIGITS.changed(
         "demonstrations.patience": 50,
         "demonstrations.plan": True,
         "demonstrations.epochs": 8,
+        "demonstrations.temperature": 0.5,
         "adversary.network.channels": 24,
+        "adversary.precision": "bfloat16",
         "adversary.updates": 16,
         "advantage.gamma": 0.9,
         "advantage.lam": 0.7,
         "ppo.epochs": 1,
         "ppo.batch_size": 512,
         "ppo.learning_rate": 3e-4,
+        "ppo.entropy_coefficient": 0.0,
+        "ppo.anchor": 0.1,
     }
 )
 """Pictures of 64×64 in 32 soft strokes: what greedy search shows first, and then what an adversary is fooled by."""
