@@ -197,10 +197,10 @@ def waits() -> Iterator[dict[str, Any]]:
 
     show, collect, cycles = system.Progress.show, system.collect, []
 
-    def begin(*arguments: Any) -> Any:
+    def begin(*arguments: Any, **named: Any) -> Any:
         if not DRY:
             torch.cuda.set_sync_debug_mode("warn")
-        return collect(*arguments)
+        return collect(*arguments, **named)
 
     def end(*arguments: Any) -> None:
         if not DRY:

@@ -528,8 +528,8 @@ def test_without_memory_the_adversary_sees_this_cycles_paintings_alone(
     def as_set(images: Tensor) -> set[bytes]:
         return {image.numpy().tobytes() for image in images}
 
-    def collect(*arguments: Any) -> Any:
-        rollout = paint(*arguments)
+    def collect(*arguments: Any, **named: Any) -> Any:
+        rollout = paint(*arguments, **named)
         finals.append(as_set(rollout.final))
         fakes.append(set())
         return rollout

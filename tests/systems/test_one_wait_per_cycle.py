@@ -130,6 +130,7 @@ PAINTBOT = {
         {"adversary": {"intermediate": "mixed", "updates": 1}},
         {"adversary": {"intermediate": "weighted", "updates": 1}},
         ADAPTING | {"steps": 192, "population": {"agents": 3, "rescue_every": 100}},
+        {"paint.color_channels": 1, "demonstrations.pictures": 2, "ppo.anchor": 0.1},
         PAIRS,
         PAINTBOT,
     ],
@@ -142,6 +143,7 @@ PAINTBOT = {
         "mixed",
         "weighted",
         "population",
+        "anchor",
         "pairs",
         "paintbot",
     ],
@@ -154,12 +156,12 @@ def test_a_cycle_waits_once(
     watch, watching = ExitStack(), []
     collect, draw, show = system.collect, Images._draw, system.Progress.show
 
-    def begin(*arguments: Any) -> Any:
+    def begin(*arguments: Any, **named: Any) -> Any:
         if not watching:  # else it is another agent's turn
             watch.enter_context(Calls(waits))
             watch.enter_context(Kernels(waits))
             watching.append(True)
-        return collect(*arguments)
+        return collect(*arguments, **named)
 
     def pictures(*arguments: Any) -> Any:
         with torch._C.DisableTorchFunction():  # all is on the CPU there: nothing waits

@@ -136,8 +136,8 @@ def test_each_agent_paints_and_learns_from_its_own_paintings_and_the_adversary_f
     learned: list[tuple[int, Tensor]] = []
     fakes: list[Tensor] = []
 
-    def collect(*arguments: Any) -> Rollout:
-        rollout = paint_episode(*arguments)
+    def collect(*arguments: Any, **named: Any) -> Rollout:
+        rollout = paint_episode(*arguments, **named)
         painted.append(rollout.final)
         return rollout
 
