@@ -48,7 +48,7 @@ class Progress:
     def __init__(self, out: Path) -> None:
         self.out, self.console = out, Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=4) if self.console.is_terminal else None
-        self.frechet = float("nan")
+        self.frechet: float | None = None
         self.last_line = time.monotonic()
         self.share, self.began = 1.0, (1.0, 0.0)  # of the work done; the share at which it began, and seconds then
 
@@ -64,12 +64,10 @@ class Progress:
     def show(self, record: dict[str, float], spent: float, seconds: float) -> None:
         """`record`: the cycle's figures; `spent`: the share of the budget used, 0..1; `seconds`: since the start."""
         self.frechet = record.get("frechet", self.frechet)
-        figures = {
-            "paintings": f"{int(record['episodes']):,}",
-            "strokes/s": f"{record['steps'] / seconds:,.0f}",
-            "distance to the data": f"{self.frechet:.0f}",
-            "entropy": f"{record['entropy/mean']:.2f}",
-        }
+        figures = {"paintings": f"{int(record['episodes']):,}", "strokes/s": f"{record['speed/strokes']:,.0f}"}
+        if self.frechet is not None:  # a resumed run does not know it until it is measured
+            figures["distance to the data"] = f"{self.frechet:.0f}"
+        figures["entropy"] = f"{record['entropy/mean']:.2f}"
         for name, figure in (("D real", "d/real"), ("D fake", "d/fake")):
             if figure in record:
                 figures[name] = f"{record[figure]:.2f}"

@@ -75,3 +75,17 @@ def test_what_is_left_goes_by_the_rate_of_the_present_work(
         "time 7:40  left 1:00  loss 0.5",
         "time 10:00  left 0:00  loss 0.5",
     ]
+
+
+def test_the_distance_is_told_from_when_it_is_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("garl.progress.LINE_EVERY", -1.0)
+    record = {"episodes": 1200, "speed/strokes": 1234.5, "entropy/mean": 3.14159}
+    with Progress(tmp_path) as progress:
+        progress.show(record, 0.0, 10.0)
+        progress.show(record | {"frechet": 31.7}, 0.25, 20.0)
+        progress.show(record, 0.5, 30.0)
+    told = [line.partition("paintings ")[2] for line in capsys.readouterr().out.splitlines()]
+    known = "1,200  strokes/s 1,234  distance to the data 32  entropy 3.14"
+    assert told == ["1,200  strokes/s 1,234  entropy 3.14", known, known]

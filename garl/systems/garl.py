@@ -640,7 +640,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
                 timing[f"seconds/{part}"] = timing.get(f"seconds/{part}", 0.0) + end - start
             timing["speed/strokes"] = len(final) * strokes / timing["seconds/cycle"]
             timing["speed/paintings"] = len(final) / timing["seconds/cycle"]
-            run.record(record | timing)
+            record |= timing
+            run.record(record)
             progress.show(record, spent, state.seconds)
             if state.cycle % config.checkpoint_every == 0:
                 run.save(state.tensors(), state.meta())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,8 @@ N = STEPS * BATCH
 POLICY = PolicyConfig(
     channels=4, blocks=1, features=16, location_channels=4, location_blocks=1, noise=NOISE, embed_steps=True
 )
+UNREWARDED: dict[str, Any] = {"epochs": 1, "batch_size": N, "bptt": STEPS, "optimizer": "adam"}
+UNREWARDED |= {"value_coefficient": 0.0, "entropy_coefficient": 0.0}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -355,16 +358,7 @@ def test_hindsight_is_the_log_probability_of_the_strokes_had_their_painting_been
 
     columns = torch.randperm(BATCH if recurrent else N, generator=torch.Generator().manual_seed(4))[::2]
     chosen = log_probs()[:, columns] if recurrent else log_probs().flatten()[columns]
-    config = PPOConfig(
-        epochs=1,
-        batch_size=N,
-        bptt=STEPS,
-        value_coefficient=0.0,
-        entropy_coefficient=0.0,
-        hindsight=0.5,
-        optimizer="adam",
-        learning_rate=1e-3,
-    )
+    config = PPOConfig(**UNREWARDED, hindsight=0.5, learning_rate=1e-3)
     nothing = torch.zeros(STEPS, BATCH)
     before = log_probs().mean()
     metrics = learn(policy, make_optimizer(policy, config), rollout, nothing, nothing, config)
@@ -400,16 +394,7 @@ def test_a_policy_returns_to_its_anchor(recurrent: int) -> None:
     def paint() -> Rollout:
         return collect(env, policy, noise, torch.Generator().manual_seed(3), anchor=anchor)
 
-    config = PPOConfig(
-        epochs=1,
-        batch_size=N,
-        bptt=STEPS,
-        value_coefficient=0.0,
-        entropy_coefficient=0.0,
-        anchor=1.0,
-        optimizer="adam",
-        learning_rate=3e-3,
-    )
+    config = PPOConfig(**UNREWARDED, anchor=1.0, learning_rate=3e-3)
     optimizer, nothing, strayed = make_optimizer(policy, config), torch.zeros(STEPS, BATCH), []
     for _ in range(30):
         painted = paint()
