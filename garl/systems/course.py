@@ -94,8 +94,8 @@ class Course:
 def cycles(
     course: Course, spent: Callable[[float, int], float], every: int, stopping: Callable[[], bool]
 ) -> Iterator[float]:
-    """Begin cycle after cycle until what is `spent`(seconds, updates) reaches 1, or a stop is asked
-    for: yields what is spent.
+    """Begin cycle after cycle until what is `spent`(seconds, updates) reaches 1, or a stop is asked for: yields what is
+    spent.
 
     Saves before the first cycle, so that there is always one to go back to, after each `every`, and after the last.
     """

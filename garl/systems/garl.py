@@ -180,7 +180,8 @@ class Config(Settings):
             raise GarlError("curriculum.targets difficulty follows one agent: set population.agents to 1")
         if self.learning.anchor and not self.demonstrations.pictures:
             raise GarlError(
-                f"{self.learner}.anchor holds the policy to what it has imitated: set demonstrations.pictures above 0"
+                f"{self.learner}.anchor holds the policy to what it has imitated: set demonstrations.pictures above 0, "
+                f"or {self.learner}.anchor to 0"
             )
         if self.demonstrations.pictures:
             check_demonstrable(self.paint, self.policy.continuous)
