@@ -128,8 +128,8 @@ def test_the_heads_entropies_sum_to_the_policys() -> None:
     config = PolicyConfig(channels=4, blocks=0, features=16, location_channels=4, location_blocks=0, noise=3)
     torch.manual_seed(0)
     policy = ActorCritic(SPEC, (1, 9, 14), config, 2)
-    for decoder in policy.head.decoders:
-        nn.init.orthogonal_((decoder.up[-1] if hasattr(decoder, "up") else decoder).weight)
+    for last in policy.outputs():
+        nn.init.orthogonal_(last.weight)
     canvas = torch.randint(0, 256, (2, 5, 1, 9, 14), dtype=torch.uint8)
     last = torch.full((2, 5, 3), -1)
     step = torch.zeros(2, 5, dtype=torch.int64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -95,10 +97,12 @@ class ActorCritic(nn.Module):
             nn.init.orthogonal_(last.weight, gain=0.01)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def outputs(self) -> list[nn.Linear | nn.Conv2d]:
+    def outputs(self) -> Iterator[nn.Linear | nn.Conv2d]:
         """The last layer of each head."""
-        layers = [d.up[-1] if isinstance(d, LocationDecoder) else d for d in self.head.decoders]
-        return [layer for layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
+        for decoder in self.head.decoders:
+            last = decoder.up[-1] if isinstance(decoder, LocationDecoder) else decoder
+            assert isinstance(last, nn.Linear | nn.Conv2d)
+            yield last
 
     @torch.no_grad()
     def temper(self, temperature: float) -> None:

@@ -44,8 +44,7 @@ def build(precision: str = "float32", **changes) -> tuple[ActorCritic, Rollout, 
     env.reset(seed=0)
     torch.manual_seed(1)
     policy = ActorCritic(env.action_spec, (3, HEIGHT, WIDTH), POLICY.model_copy(update=changes), STEPS)
-    for decoder in policy.head.decoders:  # far from uniform, or every ratio would be 1 whatever was observed
-        last = decoder.up[-1] if hasattr(decoder, "up") else decoder
+    for last in policy.outputs():  # far from uniform, or every ratio would be 1 whatever was observed
         nn.init.orthogonal_(last.weight)
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(BATCH, NOISE, generator=generator)
@@ -340,8 +339,8 @@ def test_hindsight_is_the_log_probability_of_the_strokes_had_their_painting_been
     torch.manual_seed(1)
     settings = POLICY.model_copy(update={"recurrent": recurrent})
     policy = ActorCritic(env.action_spec, (3, HEIGHT, WIDTH), settings, STEPS, target=True)
-    for decoder in policy.head.decoders:
-        nn.init.orthogonal_((decoder.up[-1] if hasattr(decoder, "up") else decoder).weight)
+    for last in policy.outputs():
+        nn.init.orthogonal_(last.weight)
     generator = torch.Generator().manual_seed(2)
     asked = torch.randint(0, 256, (BATCH, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=generator)
     rollout = collect(env, policy, torch.randn(BATCH, NOISE, generator=generator), generator, condition=asked)

@@ -33,8 +33,7 @@ def observe(n: int = 4, seed: int = 0) -> Observation:
 def build(**changes) -> ActorCritic:
     torch.manual_seed(1)
     policy = ActorCritic(SPEC, CANVAS, SMALL.model_copy(update=changes), steps=7)
-    for decoder in policy.head.decoders:  # the first weights of the last layers are too small to tell outputs apart
-        last = decoder.up[-1] if hasattr(decoder, "up") else decoder
+    for last in policy.outputs():  # the first weights of the last layers are too small to tell outputs apart
         torch.nn.init.orthogonal_(last.weight)
     return policy
 
@@ -234,8 +233,8 @@ def test_policy_and_critic_are_told_the_class(place: str, separate: bool) -> Non
     torch.manual_seed(1)
     config = SMALL.model_copy(update={"embed_condition": place, "value_separate": separate})
     policy = ActorCritic(SPEC, CANVAS, config, steps=7, classes=3)
-    for decoder in policy.head.decoders:
-        torch.nn.init.orthogonal_((decoder.up[-1] if hasattr(decoder, "up") else decoder).weight)
+    for last in policy.outputs():
+        torch.nn.init.orthogonal_(last.weight)
     observation = observe()
     action = observation.last_action
     of_class = [policy(observation._replace(condition=torch.full((4,), c)), action) for c in range(3)]
