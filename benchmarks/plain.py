@@ -1,4 +1,4 @@
-"""garl on PyTorch as it comes: the C library's own handling of memory, torch's transposed convolutions.
+"""garl on PyTorch as it comes: layer by layer, the C library's own handling of memory, torch's transposed convolutions.
 
 python benchmarks/plain.py train digits --minutes 1
 """
@@ -8,10 +8,12 @@ from torch import nn
 import garl.policy.heads
 import garl.systems.garl
 from garl.cli import main
+from garl.policy.features import FeatureExtractor
 
 
 def use_plain() -> None:
     garl.systems.garl.keep_freed_memory = lambda: None
+    FeatureExtractor.forward = lambda self, observation: self.features(self.maps(observation))  # type: ignore
     garl.policy.heads.Upsample = lambda channels, out: nn.ConvTranspose2d(channels, out, 4, 2, 1)  # type: ignore
 
 

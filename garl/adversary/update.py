@@ -177,7 +177,7 @@ class Adversary:
         images: Tensor,
         condition: Tensor | None = None,
         generator: torch.Generator | None = None,
-        chunk: int = 4096,
+        chunk: int = 512,
     ) -> Tensor:
         """(N, C, H, W) uint8 → (N,) float32: the raw output, or the probability for the loss `minimax`.
 

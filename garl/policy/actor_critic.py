@@ -134,8 +134,11 @@ class ActorCritic(nn.Module):
 
         A recurrent policy takes its memory `state` (M, …) from before the first of N / M steps, time-major.
         """
-        maps = self.extractor.maps(observation)  # (N, c, H, W)
-        features = self.extractor.features(maps)  # (N, F)
+        if self.config.location_maps:
+            maps = self.extractor.maps(observation)  # (N, c, H, W)
+            features = self.extractor.features(maps)  # (N, F)
+        else:
+            features = self.extractor(observation)
         if self.memory is not None:
             assert state is not None, "a recurrent policy needs its state: `ActorCritic.state` at first"
             features, state = self.memory(features, state)
@@ -144,6 +147,6 @@ class ActorCritic(nn.Module):
         else:
             value_features = F.relu(features + self.value_conditions(observation))
         told = F.relu(features + self.head_conditions(observation))
-        where = (maps,) if self.config.location_maps else ()  # other heads know of no maps
+        where = (maps,) if self.config.location_maps else ()
         action, log_prob, entropy = self.head(told, action, generator, self.temperature, *where)
         return Decision(action, log_prob, entropy, self.critic(value_features)[:, 0].float(), state)

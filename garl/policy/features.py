@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from garl.errors import GarlError
+from garl.policy.first_layers import first_layers, rows, see
 from garl.settings import Settings
 from garl.types import ActionSpec, Dimension, Location, Observation, coordinates
 
@@ -229,25 +230,33 @@ class FeatureExtractor(nn.Module):
         self.out = nn.Linear(c * height * width, config.features)
 
     def forward(self, observation: Observation) -> Tensor:
-        return self.features(self.maps(observation))
+        if observation.canvas.device.type != "cpu":
+            return self.features(self.maps(observation))
+        canvas, condition = self.seen(observation)
+        return self.narrow(first_layers(canvas, self.grid, condition, self.first, self.down[0][0]))
 
-    def maps(self, observation: Observation) -> Tensor:
-        """What is where: the first feature maps (N, c, H, W)."""
+    def seen(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """The canvas, with the target behind it, and what the policy is told, (N, c) or nothing."""
         canvas = observation.canvas
         if self.target:
             canvas = torch.cat([canvas, observation.condition], 1)
-        x = canvas.to(self.first.weight.dtype) / 127.5 - 1.0  # 0..255 → −1..1
-        x = torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
-        x = self.first(x)  # (N, c, H, W)
         condition = self.conditions(observation)
-        if isinstance(condition, Tensor):
-            # In place, as these are the largest activations by far; in rows, as what is added pixel by pixel is slow;
-            # and in their precision, as embeddings are float32, and a mixed sum takes 17 times as long.
-            row = condition.to(x.dtype)[:, :, None, None].expand(-1, -1, 1, x.shape[3])
-            x.add_(row.contiguous(memory_format=torch.channels_last))
+        return canvas, condition if isinstance(condition, Tensor) else None
+
+    def maps(self, observation: Observation) -> Tensor:
+        """What is where: the first feature maps (N, c, H, W)."""
+        canvas, condition = self.seen(observation)
+        x = self.first(see(canvas, self.grid))  # (N, c, H, W)
+        if condition is not None:
+            x.add_(rows(condition, x.shape[3], x.dtype))  # in place, as these are the largest activations by far
         return F.relu_(x)
 
     def features(self, maps: Tensor) -> Tensor:
         """The first feature maps to one vector each, (N, features)."""
-        x = self.blocks(self.down(maps))  # (N, c, H/8, W/8)
-        return F.relu(self.out(x.flatten(1)))
+        return self.narrow(self.down[0](maps))
+
+    def narrow(self, x: Tensor) -> Tensor:
+        """What `down` made of the first feature maps first, (N, c, H/2, W/2), to one vector each, (N, features)."""
+        for layer in self.down[1:]:
+            x = layer(x)
+        return F.relu(self.out(self.blocks(x).flatten(1)))  # from (N, c, H/8, W/8)
