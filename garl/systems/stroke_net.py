@@ -78,6 +78,9 @@ class Config(Budget):
     """Weight of the error of each unfinished canvas beside the finished one's; the paper's alone: 0."""
     scales: int = Field(3, ge=1, le=8)
     """Errors are taken at so many scales, each of half the pixels a side; the paper's alone: 1."""
+    vary: float = Field(0.0, ge=0.0, le=0.5)
+    """Targets are seen through affine maps whose numbers differ from the identity's by at most this, drawn anew each
+    time: for sets of a few thousand pictures, which an agent would learn by heart; 0: as they are."""
     batch_size: int = Field(32, ge=2)
     """Drawings in an update."""
     learning_rate: float = Field(2e-3, gt=0.0)
@@ -161,6 +164,15 @@ def chain(numbers: Tensor, pieces: int) -> Tensor:
     return torch.cat([curves, ends, color[:, None].expand(-1, pieces, -1)], 2)
 
 
+def varied(target: Tensor, blank: float, most: float, generator: torch.Generator) -> Tensor:
+    """Targets (N, 3, S, S), 0..1, each through an affine map of its own, x ↦ (I + E) x + e, where the numbers of E are
+    uniform in ± most, and those of e, in half sides, in ± most / 2; what comes from outside is blank."""
+    change = most * (2.0 * torch.rand(len(target), 2, 3, generator=generator) - 1.0)
+    change[:, :, 2] /= 2.0
+    grid = F.affine_grid(torch.eye(2, 3) + change, list(target.shape), align_corners=False)
+    return F.grid_sample(target - blank, grid, align_corners=False) + blank
+
+
 def drawn(agent: Draughtsman, model: Renderer, target: Tensor, blank: float, strokes: int) -> Tensor:
     """What the model shows after each stroke on targets (N, 3, S, S), 0..1: canvases (T, N, 3, S, S), 0..1."""
     canvas, memory, canvases = torch.full_like(target, blank), None, []
@@ -235,6 +247,8 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
             figures = []
             for _ in range(CYCLE):
                 target = unit(images.batch(config.batch_size, generator))
+                if config.vary:
+                    target = varied(target, blank, config.vary, generator)
                 canvases = drawn(agent, model, target, blank, config.strokes)
                 loss = error(canvases, target, config.unfinished, config.scales)
                 optimizer.zero_grad(set_to_none=True)

@@ -27,6 +27,7 @@ from garl.systems.stroke_net import (
     load_config,
     numbers_of,
     train,
+    varied,
 )
 from garl.systems.tiles import whole_then_tiles
 
@@ -88,6 +89,29 @@ def test_errors_are_means_over_pixels_at_each_scale(scales: int) -> None:
                 means = [gap[c, y : y + side, x : x + side].mean() for c in range(3) for y in tops for x in lefts]
                 wanted += weight * float(np.square(means).mean()) / 2 / sum(weights)
     assert error(canvases, target, 0.25, scales).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_varied_targets_are_seen_through_affine_maps_of_their_own() -> None:
+    """Of a picture that is linear in x and y, every pixel that is not from outside can be told."""
+    side, blank, most = 12, 0.25, 0.4
+    along = (torch.arange(side) + 0.5) / side * 2.0 - 1.0
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    target = torch.stack([0.5 + 0.3 * x - 0.1 * y, 0.5 + 0.2 * y, 0.4 - 0.1 * x])[None].expand(3, -1, -1, -1)
+    change = most * (2.0 * random(3, 2, 3, seed=5) - 1.0)
+    seen = varied(target, blank, most, torch.Generator().manual_seed(5))
+    outside = 0
+    for picture, map_ in zip(seen, change, strict=True):
+        from_x = x + map_[0, 0] * x + map_[0, 1] * y + map_[0, 2] / 2
+        from_y = y + map_[1, 0] * x + map_[1, 1] * y + map_[1, 2] / 2
+        inside = (from_x.abs() < 1 - 1 / side) & (from_y.abs() < 1 - 1 / side)
+        wanted = torch.stack([0.5 + 0.3 * from_x - 0.1 * from_y, 0.5 + 0.2 * from_y, 0.4 - 0.1 * from_x])
+        torch.testing.assert_close(picture[:, inside], wanted[:, inside])
+        far = (from_x.abs() > 1 + 1 / side) | (from_y.abs() > 1 + 1 / side)
+        assert (picture[:, far] == blank).all()
+        assert inside.sum() > side**2 / 3
+        outside += int(far.sum())
+    assert outside
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_the_gradient_of_the_last_canvas_goes_back_through_all_strokes() -> None:
