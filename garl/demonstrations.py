@@ -1,8 +1,12 @@
-"""Demonstrations: how greedy search redraws examples, for a policy to imitate before it learns from its adversary.
+"""Demonstrations: how examples are redrawn, for a policy to imitate before it learns from its adversary.
 
-Search is slow, needs a picture to redraw, and knows no better picture than that one; but its strokes are good ones, and
-from them a policy learns in minutes what a first stroke, a second stroke, … of such a picture looks like (behaviour
-cloning, Pomerleau 1989). Reinforcement learning then goes on from there, as AlphaGo's did (Silver et al. 2016).
+Who redraws is slow, needs a picture for it, and knows no better one than that; but the strokes are good ones, and from
+them a policy learns in minutes what a first stroke, a second stroke, … of such a picture looks like (behaviour cloning,
+Pomerleau 1989). Reinforcement learning then goes on from there, as AlphaGo's did (Silver et al. 2016).
+
+Greedy search redraws with any brush. Where the engine has a twin that is like the brush, a gradient can do it: all
+strokes of an example move together, from where they lie in the mean of all examples, so that what is an eyebrow there
+is one in most of them.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,16 +26,20 @@ from torch import Tensor
 from garl.brush.geometry import BRUSH
 from garl.brush.spec import Brush
 from garl.commission import Commission
+from garl.engine import differentiable
+from garl.engine.differentiable import Tip, tip_of
 from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
 from garl.learners.ppo import improve
 from garl.learners.shared import LearnerConfig, Weights, make_optimizer, set_rate
+from garl.paint_picture import is_smooth
 from garl.policy.actor_critic import ActorCritic
 from garl.rollout import collect
 from garl.settings import Settings
-from garl.strokes import rightwards
+from garl.strokes import coarse_to_fine, rightwards
 from garl.systems.greedy import GreedyConfig, greedy
+from garl.systems.refine import RefineConfig, as_tensors, descend, recolor, refine
 from garl.types import Ground
 
 Tell = Callable[[dict[str, str], float, float], None]
@@ -42,6 +51,11 @@ class DemonstrationsConfig(Settings):
 
     pictures: int = Field(0, ge=0)
     """Examples, drawn at random, that are redrawn; 0: the policy learns from its adversary alone."""
+    method: Literal["search", "gradient"] = "search"
+    """search: greedy search redraws them, stroke by stroke. gradient: all strokes of an example are moved together
+    through the engine's twin, from where they lie in the mean of all; for brushes without texture or jitter."""
+    moves: int = Field(200, ge=1)
+    """Steps of the gradient."""
     proposals: int = Field(50, ge=1)
     """Random strokes of which the search keeps the best."""
     patience: int = Field(20, ge=0)
@@ -69,15 +83,35 @@ class Lessons:
     generator: torch.Generator  # of all that is random when they are imitated
 
 
-def check_demonstrable(paint: PaintConfig, continuous: bool) -> None:
-    """Raise GarlError if greedy search cannot paint with the strokes that the actions of `paint` stand for."""
+def check_demonstrable(paint: PaintConfig, continuous: bool, config: DemonstrationsConfig) -> None:
+    """Raise GarlError if nothing can be demonstrated with the strokes that the actions of `paint` stand for."""
+    by_gradient = config.method == "gradient"
     unfit = {
         "paint.contiguous": paint.contiguous,
         "grey strokes on a canvas in colour (paint.color_channels)": paint.color_channels == 1 < paint.channels,
         "a policy.head without bins": continuous,
+        "several brushes (paint.brushes)": by_gradient and bool(paint.brushes),
+        "strokes without colour (paint.color_channels)": by_gradient and not paint.color_channels,
+        "a demonstrations.plan": by_gradient and config.plan,
     }
     for reason in (reason for reason, found in unfit.items() if found):
-        raise GarlError(f"greedy search cannot demonstrate under {reason}: change it, or demonstrations.pictures to 0")
+        who = "gradient" if by_gradient else "greedy search"
+        raise GarlError(f"{who} cannot demonstrate under {reason}: change it, or demonstrations.pictures to 0")
+
+
+def check_twin(brush: Brush) -> None:
+    """Raise GarlError if no gradient moves the brush's strokes."""
+    if not is_smooth(brush):
+        raise GarlError(
+            f"no gradient knows the texture or jitter of the brush '{brush.name}': set demonstrations.method to search"
+        )
+
+
+def chosen_from(brush: Brush, paint: PaintConfig) -> Brush:
+    """The brush, whose thickness and opacity are at their largest where actions do not choose them."""
+    control = brush.spec.control
+    fixed = {} if paint.thickness else {"min_thickness": control.max_thickness}
+    return brush.with_settings(control=fixed | ({} if paint.opacity else {"min_opacity": control.max_opacity}))
 
 
 def planned(count: int) -> np.ndarray:
@@ -112,10 +146,7 @@ def demonstrate(
     `plan`, every stroke lies in the part of the canvas that `planned` gives it, and goes from left to right.
     """
     paint, own = codec.config, number % len(brushes)
-    control = brushes[own].spec.control
-    fixed = {} if paint.thickness else {"min_thickness": control.max_thickness}
-    fixed |= {} if paint.opacity else {"min_opacity": control.max_opacity}
-    brush = brushes[own].with_settings(control=fixed)
+    brush = chosen_from(brushes[own], paint)
 
     def encoded(strokes: np.ndarray) -> Tensor:
         strokes = rightwards(strokes, brush.spec.stroke.type) if plan else strokes.copy()
@@ -132,14 +163,58 @@ def demonstrate(
     return encoded(greedy(asked, effort, rounded, not paint.color_channels, planned(count) if plan else None))
 
 
+def in_colour(picture: np.ndarray) -> np.ndarray:
+    """(1 or 3, H, W) → (3, H, W)."""
+    return np.repeat(picture, 3 // len(picture), 0)
+
+
+def empty(paint: PaintConfig) -> Ground:
+    return Ground(in_colour(blank(paint, 1)[0]), np.ones((paint.height, paint.width), np.bool_))
+
+
+def mean_strokes(pictures: np.ndarray, brush: Brush, paint: PaintConfig, count: int, seed: int) -> np.ndarray:
+    """Strokes (count, 14) that paint the mean of pictures (N, C, H, W) uint8, the thickest first."""
+    mean = pictures.mean(0).round().astype(np.uint8)
+    strokes = refine(Commission(in_colour(mean), empty(paint), count, brush, seed))
+    return strokes[coarse_to_fine(strokes, brush.spec.stroke.type)]
+
+
+def demonstrate_by_gradient(
+    picture: np.ndarray, begun: np.ndarray, codec: StrokeCodec, brush: Brush, tip: Tip, moves: int
+) -> Tensor:
+    """The actions (T, D) int64 that paint `picture` (C, H, W) uint8 with strokes moved there from `begun` (T, 14).
+
+    First all numbers of all strokes move together; then, where actions round them, the colours that suit the rounded
+    strokes best are solved for in the engine, and rounded, too.
+    """
+    ground, target = empty(codec.config), in_colour(picture)
+    wanted, paper, free = as_tensors(target, ground)
+
+    def painted(strokes: Tensor) -> tuple[Tensor, Tensor]:
+        canvas = differentiable.paint(strokes, paper, tip, free)
+        return canvas, (canvas - wanted).square().mean()
+
+    def untold(share: float, error: float, canvas: Tensor) -> None: ...
+
+    size, settings = wanted.shape[1:], RefineConfig()
+    strokes = descend(torch.from_numpy(begun), painted, size, brush, moves, math.inf, settings, untold)
+    rounded = codec.decode(codec.encode(strokes), torch.zeros(len(begun), 2)).numpy()
+    return codec.encode(torch.from_numpy(recolor(rounded, target, ground, brush)))
+
+
 def demonstrate_all(
     pictures: np.ndarray, engine: PaintEngine, count: int, config: DemonstrationsConfig, seed: int, tell: Tell
 ) -> Tensor:
     """Actions (T, N, D) int64 for pictures (N, C, H, W) uint8, found on all of the engine's threads."""
     effort = GreedyConfig(proposals=config.proposals, patience=config.patience)
     started, shown = time.monotonic(), []
+    if config.method == "gradient":
+        brush = chosen_from(engine.brushes[0], engine.config)
+        begun, tip = mean_strokes(pictures, brush, engine.config, count, seed), tip_of(brush)
 
     def one(i: int) -> Tensor:
+        if config.method == "gradient":
+            return demonstrate_by_gradient(pictures[i], begun, engine.codec, brush, tip, config.moves)
         number = seed * len(pictures) + i
         return demonstrate(pictures[i], engine.codec, engine.brushes, count, number, effort, config.plan)
 

@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from garl.brush.spec import load_brush
-from garl.demonstrations import DemonstrationsConfig, Lessons, demonstrate, demonstrate_all, imitate, planned
+from garl.demonstrations import (
+    DemonstrationsConfig,
+    Lessons,
+    chosen_from,
+    demonstrate,
+    demonstrate_all,
+    imitate,
+    mean_strokes,
+    planned,
+)
 from garl.engine.paint import PaintConfig, PaintEngine, hsv_to_rgb, rgb_to_hsv
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
@@ -140,6 +149,65 @@ def test_planned_actions_lie_in_their_parts_and_go_from_left_to_right(kind: str)
     assert (ends[:, 0, 0] <= ends[:, 2, 0]).all()
     parts, cell = planned(14)[:, None], 0.5 / 16
     assert ((ends >= parts[..., :2] - cell - 1e-6) & (ends <= parts[..., 2:] + cell + 1e-6)).all()
+
+
+GRADIENT = DemonstrationsConfig(pictures=3, method="gradient", moves=60)
+
+
+def silent(figures: dict[str, str], share: float, seconds: float) -> None: ...
+
+
+@pytest.mark.parametrize(("channels", "brush", "settings"), [(3, "soft_round", {}), (1, "line", {"opacity": False})])
+def test_strokes_moved_by_gradient_paint_the_pictures(channels: int, brush: str, settings: dict[str, Any]) -> None:
+    """Better than the strokes that they begin as, which paint the pictures' mean."""
+    paint = engine(channels=channels, color_channels=channels, brush=brush, grid=16, bins=12, **settings)
+    targets = np.stack([picture(channels), 255 - picture(channels), picture(channels)[:, ::-1]])
+    actions = demonstrate_all(targets, paint, 10, GRADIENT, 0, silent)
+    assert (actions.dtype, actions.shape) == (torch.int64, (10, 3, len(paint.action_spec)))
+    begun = mean_strokes(targets, chosen_from(paint.brushes[0], paint.config), paint.config, 10, 0)
+    unmoved = paint.codec.encode(torch.from_numpy(begun))
+    left = []
+    for chosen in (actions, unmoved[:, None].expand(-1, 3, -1)):
+        canvas = paint.reset(3, np.random.default_rng(0))
+        for action in chosen:
+            canvas = paint.apply(canvas, action)
+        left.append([mean_squared_error(*each) for each in zip(canvas.numpy(), targets, strict=True)])
+    assert max(np.divide(*left)) < 0.5
+    assert torch.equal(actions, demonstrate_all(targets, paint, 10, GRADIENT, 0, silent))
+
+
+def test_a_stroke_shows_the_same_thing_in_all_pictures() -> None:
+    """A dark bar on the left and a light one on the right, up or down: the stroke that paints the dark one in the mean
+    paints it in each, and follows it."""
+    paint = engine(channels=1, color_channels=1, brush="line", background=(128,), opacity=False, grid=16, bins=16)
+    shifts = [(-4, 3), (0, -4), (4, 0), (2, -2)]
+    targets = np.full((4, 1, 20, 28), 128, np.uint8)
+    for target, (dark, light) in zip(targets, shifts, strict=True):
+        target[0, 6 + dark : 14 + dark, 5:8] = 0
+        target[0, 6 + light : 14 + light, 20:23] = 255
+    actions = demonstrate_all(targets, paint, 2, GRADIENT, 0, silent)
+    strokes = torch.stack([paint.codec.decode(actions[:, i], torch.zeros(2, 2)) for i in range(4)])  # (4, 2, 14)
+    darker = strokes[..., 6].argmin(1)
+    assert (darker == darker[0]).all()
+    for stroke, (dark, light) in zip(strokes, shifts, strict=True):
+        for which, shift, column in ((darker[0], dark, 6.5 / 28), (1 - darker[0], light, 21.5 / 28)):
+            middle = stroke[which, :4].view(2, 2).mean(0)
+            assert middle.tolist() == pytest.approx([column, (10 + shift) / 20], abs=0.08)
+
+
+def test_what_no_gradient_moves_is_refused(tiny_config: Config, tmp_path: Path) -> None:
+    chosen = {"demonstrations.pictures": 3, "demonstrations.method": "gradient", "paint.channels": 1}
+    chosen |= {"paint.color_channels": 1}
+    for unfit, named in (
+        ({"paint.color_channels": 0}, r"paint\.color_channels"),
+        ({"paint.brushes": ("ink",)}, r"paint\.brushes"),
+        ({"demonstrations.plan": True}, r"demonstrations\.plan"),
+    ):
+        with pytest.raises(GarlError, match=f"gradient cannot demonstrate under .*{named}"):
+            tiny_config.changed(chosen | unfit)
+    with pytest.raises(GarlError, match=r"jitter of the brush 'splatter': set demonstrations\.method to search"):
+        train(tiny_config.changed(chosen | {"paint.brush": "splatter"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_they_depend_on_the_seed_and_not_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,9 @@ class FeatureExtractor(nn.Module):
         if observation.canvas.device.type != "cpu":
             return self.features(self.maps(observation))
         canvas, condition = self.seen(observation)
-        return self.narrow(first_layers(canvas, self.grid, condition, self.first, self.down[0][0]))
+        down = self.get_submodule("down.0.0")
+        assert isinstance(down, nn.Conv2d)
+        return self.narrow(first_layers(canvas, self.grid, condition, self.first, down))
 
     def seen(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """The canvas, with the target behind it, and what the policy is told, (N, c) or nothing."""
@@ -257,6 +259,5 @@ class FeatureExtractor(nn.Module):
 
     def narrow(self, x: Tensor) -> Tensor:
         """What `down` made of the first feature maps first, (N, c, H/2, W/2), to one vector each, (N, features)."""
-        for layer in self.down[1:]:
-            x = layer(x)
-        return F.relu(self.out(self.blocks(x).flatten(1)))  # from (N, c, H/8, W/8)
+        x = self.blocks(self.down[1:](x))  # (N, c, H/8, W/8)
+        return F.relu(self.out(x.flatten(1)))

@@ -37,7 +37,15 @@ from garl.boards import load_wandb
 from garl.brush.spec import Brush
 from garl.curriculum import CurriculumConfig, Targets, grown
 from garl.data.images import Images, load
-from garl.demonstrations import DemonstrationsConfig, Lessons, Tell, check_demonstrable, demonstrate_all, imitate
+from garl.demonstrations import (
+    DemonstrationsConfig,
+    Lessons,
+    Tell,
+    check_demonstrable,
+    check_twin,
+    demonstrate_all,
+    imitate,
+)
 from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank, choose_paint_device, load_brushes
 from garl.env.canvas import PaintEnv
 from garl.errors import GarlError
@@ -184,7 +192,7 @@ class Config(Settings):
                 f"or {self.learner}.anchor to 0"
             )
         if self.demonstrations.pictures:
-            check_demonstrable(self.paint, self.policy.continuous)
+            check_demonstrable(self.paint, self.policy.continuous, self.demonstrations)
         if self.adversary.intermediate == "mixed" and self.strokes < 2:
             raise GarlError("adversary.intermediate mixed needs unfinished canvases: set strokes to 2 or more")
         if self.policy.recurrent and self.strokes % min(self.learning.bptt, self.strokes):
@@ -473,7 +481,10 @@ def train(config: Config, out: Path, resume: bool = False) -> None:
     if config.reward.source != "adversary":
         updates = 0  # a fixed score has nothing to learn
     if not resume:
-        StrokeCodec(config.paint, load_brushes(config.paint))  # a mistake must be found before the folder is made
+        brushes = load_brushes(config.paint)
+        StrokeCodec(config.paint, brushes)  # a mistake must be found before the folder is made
+        if config.demonstrations.pictures and config.demonstrations.method == "gradient":
+            check_twin(brushes[0])
     if config.wandb:
         load_wandb()  # and so must its absence
     folder = open_run(out, config.model_dump(mode="json"), resume)
