@@ -14,8 +14,8 @@ usage: garl COMMAND ...
 
 Agents that learn to paint, stroke by stroke, from pictures that they are shown.
 
-  train PRESET      train an agent; presets: digits (a laptop, minutes), pictures (an hour), thesis, thesis-fast;
-                    conditional, paintbot (agents that redraw what they are shown); other systems:
+  train PRESET      train an agent; presets: digits (a laptop, minutes), pictures (an hour), portraits (aligned faces),
+                    thesis, thesis-fast; conditional, paintbot (agents that redraw what they are shown); other systems:
                     neural-painter, learning-to-paint, renderer, stroke-net, doodle-sdq
   sample RUN        let a trained agent paint: .png .npz .mp4 .gif .svg .json .gcode .hpgl
   paint PHOTO       paint a picture in strokes: .png .svg .mp4 .gif .json .gcode .hpgl

@@ -338,9 +338,21 @@ PICTURES = DIGITS.changed(
 )
 """Pictures of 64×64 in 32 soft strokes: what greedy search shows first, and then what an adversary is fooled by."""
 
+PORTRAITS = PICTURES.changed(
+    {
+        "paint.brush": "soft_round",
+        "paint.grid": 32,
+        "demonstrations.method": "gradient",
+        "demonstrations.plan": False,
+        "demonstrations.pictures": 3000,
+    }
+)
+"""Pictures of the same thing in the same place, as aligned faces are: what is a mouth in one is a mouth in all."""
+
 PRESETS = {
     "digits": DIGITS,
     "pictures": PICTURES,
+    "portraits": PORTRAITS,
     "thesis": THESIS,
     "thesis-fast": THESIS_FAST,
     "conditional": CONDITIONAL,
