@@ -56,10 +56,10 @@ class _FirstLayers(torch.autograd.Function):
     ) -> Tensor:
         layers = [each.to(dtype) for each in (weight, bias, down_weight, down_bias)]  # autocast does not look in here
         size = max(1, PIECE // (len(weight) * canvas[0, 0].numel() * dtype.itemsize))
-        conditions = [None] * len(canvas) if condition is None else condition.split(size)
-        pieces, out = [], []
+        parts, pieces, out = canvas.split(size), [], []
+        conditions = [None] * len(parts) if condition is None else condition.split(size)
         with torch.autocast("cpu", enabled=False):
-            for piece, told in zip(canvas.split(size), conditions, strict=condition is not None):
+            for piece, told in zip(parts, conditions, strict=True):
                 x = see(piece, grid).to(dtype)
                 maps = F.conv2d(x, layers[0], layers[1], padding=2)  # (n, c, H, W)
                 if told is not None:
