@@ -6,12 +6,10 @@ and to the weights, in bfloat16 on all cores.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import torch
 from torch.nn import functional as F
 
+from garl.bench import shortest
 from garl.machine import keep_freed_memory
 
 LAYERS = {
@@ -25,17 +23,6 @@ LAYERS = {
 }
 """Channels in and out, side of the input, kernel, stride, padding; of a transposed one, the convolution that it
 transposes."""
-REPEATS = 7
-
-
-def shortest(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of some calls."""
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def main() -> None:

@@ -26,7 +26,6 @@ from torch import Tensor
 from garl.brush.geometry import BRUSH
 from garl.brush.spec import Brush
 from garl.commission import Commission
-from garl.engine import differentiable
 from garl.engine.differentiable import Tip, tip_of
 from garl.engine.paint import PaintConfig, PaintEngine, StrokeCodec, blank
 from garl.env.canvas import PaintEnv
@@ -39,7 +38,7 @@ from garl.rollout import collect
 from garl.settings import Settings
 from garl.strokes import coarse_to_fine, rightwards
 from garl.systems.greedy import GreedyConfig, greedy
-from garl.systems.refine import RefineConfig, as_tensors, descend, recolor, refine
+from garl.systems.refine import RefineConfig, as_tensors, descend, recolor, refine, through_twin
 from garl.types import Ground
 
 Tell = Callable[[dict[str, str], float, float], None]
@@ -169,7 +168,7 @@ def in_colour(picture: np.ndarray) -> np.ndarray:
 
 
 def empty(paint: PaintConfig) -> Ground:
-    return Ground(in_colour(blank(paint, 1)[0]), np.ones((paint.height, paint.width), np.bool_))
+    return Ground.blank(np.array(paint.background, np.uint8), (paint.height, paint.width))
 
 
 def mean_strokes(pictures: np.ndarray, brush: Brush, paint: PaintConfig, count: int, seed: int) -> np.ndarray:
@@ -189,10 +188,7 @@ def demonstrate_by_gradient(
     """
     ground, target = empty(codec.config), in_colour(picture)
     wanted, paper, free = as_tensors(target, ground)
-
-    def painted(strokes: Tensor) -> tuple[Tensor, Tensor]:
-        canvas = differentiable.paint(strokes, paper, tip, free)
-        return canvas, (canvas - wanted).square().mean()
+    painted = through_twin(wanted, paper, tip, free)
 
     def untold(share: float, error: float, canvas: Tensor) -> None: ...
 
@@ -206,17 +202,19 @@ def demonstrate_all(
     pictures: np.ndarray, engine: PaintEngine, count: int, config: DemonstrationsConfig, seed: int, tell: Tell
 ) -> Tensor:
     """Actions (T, N, D) int64 for pictures (N, C, H, W) uint8, found on all of the engine's threads."""
-    effort = GreedyConfig(proposals=config.proposals, patience=config.patience)
     started, shown = time.monotonic(), []
     if config.method == "gradient":
         brush = chosen_from(engine.brushes[0], engine.config)
         begun, tip = mean_strokes(pictures, brush, engine.config, count, seed), tip_of(brush)
 
-    def one(i: int) -> Tensor:
-        if config.method == "gradient":
+        def one(i: int) -> Tensor:
             return demonstrate_by_gradient(pictures[i], begun, engine.codec, brush, tip, config.moves)
-        number = seed * len(pictures) + i
-        return demonstrate(pictures[i], engine.codec, engine.brushes, count, number, effort, config.plan)
+    else:
+        effort = GreedyConfig(proposals=config.proposals, patience=config.patience)
+
+        def one(i: int) -> Tensor:
+            number = seed * len(pictures) + i
+            return demonstrate(pictures[i], engine.codec, engine.brushes, count, number, effort, config.plan)
 
     with ThreadPoolExecutor(engine.threads) as pool:
         try:

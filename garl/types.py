@@ -79,7 +79,7 @@ class Ground:
 
     @classmethod
     def blank(cls, color: np.ndarray, size: tuple[int, int], seed: int = 0) -> Self:
-        """Paper of one colour (3,) uint8, (height, width) pixels large."""
+        """Paper of one colour (3,) uint8, or grey (1,), (height, width) pixels large."""
         canvas = np.empty((3, *size), np.uint8)
         canvas[:] = color[:, None, None]
         return cls(canvas, np.ones(size, np.bool_), seed)

@@ -134,9 +134,10 @@ class ActorCritic(nn.Module):
 
         A recurrent policy takes its memory `state` (M, …) from before the first of N / M steps, time-major.
         """
+        where: tuple[Tensor, ...] = ()  # the first feature maps, for heads that see them
         if self.config.location_maps:
-            maps = self.extractor.maps(observation)  # (N, c, H, W)
-            features = self.extractor.features(maps)  # (N, F)
+            where = (self.extractor.maps(observation),)  # (N, c, H, W)
+            features = self.extractor.features(*where)  # (N, F)
         else:
             features = self.extractor(observation)
         if self.memory is not None:
@@ -147,6 +148,5 @@ class ActorCritic(nn.Module):
         else:
             value_features = F.relu(features + self.value_conditions(observation))
         told = F.relu(features + self.head_conditions(observation))
-        where = (maps,) if self.config.location_maps else ()
         action, log_prob, entropy = self.head(told, action, generator, self.temperature, *where)
         return Decision(action, log_prob, entropy, self.critic(value_features)[:, 0].float(), state)

@@ -58,15 +58,14 @@ class _FirstLayers(torch.autograd.Function):
         size = max(1, PIECE // (len(weight) * canvas[0, 0].numel() * dtype.itemsize))
         parts, pieces, out = canvas.split(size), [], []
         conditions = [None] * len(parts) if condition is None else condition.split(size)
-        with torch.autocast("cpu", enabled=False):
-            for piece, told in zip(parts, conditions, strict=True):
-                x = see(piece, grid).to(dtype)
-                maps = F.conv2d(x, layers[0], layers[1], padding=2)  # (n, c, H, W)
-                if told is not None:
-                    maps.add_(rows(told, maps.shape[3], dtype))
-                maps.relu_()
-                out.append(F.conv2d(maps, layers[2], layers[3], 2, 1).relu_())
-                pieces += [x, maps]
+        for piece, told in zip(parts, conditions, strict=True):
+            x = see(piece, grid).to(dtype)
+            maps = F.conv2d(x, layers[0], layers[1], padding=2)  # (n, c, H, W)
+            if told is not None:
+                maps.add_(rows(told, maps.shape[3], dtype))
+            maps.relu_()
+            out.append(F.conv2d(maps, layers[2], layers[3], 2, 1).relu_())
+            pieces += [x, maps]
         result = torch.cat(out)
         ctx.save_for_backward(result, layers[0], layers[2], *pieces)
         ctx.size, ctx.told = size, condition is not None

@@ -39,7 +39,7 @@ from garl.brush.geometry import (
 from garl.brush.spec import Brush
 from garl.commission import Commission
 from garl.engine import differentiable
-from garl.engine.differentiable import tip_of
+from garl.engine.differentiable import Tip, tip_of
 from garl.engine.paint import render_strokes, untinted
 from garl.palette import nearest
 from garl.settings import Settings
@@ -80,11 +80,7 @@ def refine(asked: Commission, config: RefineConfig = RefineConfig()) -> np.ndarr
     count, brush, seconds = asked.count, asked.brush, asked.seconds
     rng, tip, started = np.random.default_rng(asked.seed), tip_of(brush), time.monotonic()
     picture, paper, free = as_tensors(asked.target, asked.ground)
-
-    def paint(strokes: Tensor) -> tuple[Tensor, Tensor]:
-        canvas = differentiable.paint(strokes, paper, tip, free)
-        return canvas, ((canvas - picture) ** 2).mean()
-
+    paint = through_twin(picture, paper, tip, free)
     steps = [config.steps] * (config.stages - 1) + [config.last_steps]
     strokes = torch.empty(0, STROKE_SIZE)
     for stage in range(config.stages):
@@ -118,6 +114,16 @@ def as_tensors(target: np.ndarray, ground: Ground) -> tuple[Tensor, Tensor, Tens
     """Target and canvas, (3, H, W) float32, 0..1, and where that is free, (H, W) bool."""
     picture, paper = (torch.from_numpy(pixels.astype(np.float32) / 255) for pixels in (target, ground.canvas))
     return picture, paper, torch.from_numpy(ground.free)
+
+
+def through_twin(picture: Tensor, paper: Tensor, tip: Tip, free: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What `descend` is told of strokes (T, 14): what the twin paints of them, and its squared error."""
+
+    def paint(strokes: Tensor) -> tuple[Tensor, Tensor]:
+        canvas = differentiable.paint(strokes, paper, tip, free)
+        return canvas, ((canvas - picture) ** 2).mean()
+
+    return paint
 
 
 def thickness_at(brush: Brush, fraction: float, count: int, config: RefineConfig) -> float:
