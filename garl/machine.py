@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -15,6 +16,13 @@ def use_threads(threads: int) -> None:
     """Let the networks use this many CPU threads; 0: one per core."""
     if threads:
         torch.set_num_threads(threads)
+
+
+def workers(count: int) -> ThreadPoolExecutor:
+    """Threads that each have their share of torch's. Where torch's own would share every operation, and wait for each
+    other in it, these share the work as a whole."""
+    share = max(1, torch.get_num_threads() // count)
+    return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,))
 
 
 def keep_freed_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Literal, Self
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from garl.errors import GarlError
 from garl.learners import shared
 from garl.learners.shared import LearnerConfig, make_optimizer
+from garl.machine import workers
 from garl.policy.actor_critic import ActorCritic
 from garl.types import ActionSpec, Decision, Observation, Rollout
 
@@ -125,60 +127,73 @@ def improve(
     sequences = subsequences(len(rollout.action), len(rollout.action[0]), length)  # (L, T / L · B)
     entropy_weight = weights.entropy
 
+    learned = list(policy.parameters())
+    parts = config.parts if action.device.type == "cpu" else 1
+
     def decide(part: Tensor, **instead: Tensor) -> Decision:
         """The policy's opinion of subsequences (L, n), each field of the observation as it was or as given instead."""
         index = part.flatten()
         seen = Observation(*(field[index] for field in observation))._replace(**instead)
         state = None if states is None else states[part[0]]
-        with torch.autocast(action.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        low = config.precision == "bfloat16"
+        # No cache: a weight is needed but once, and threads would share it.
+        with torch.autocast(action.device.type, torch.bfloat16, enabled=low, cache_enabled=False):
             return policy(seen, action[index], state=state)
+
+    def descend(part: Tensor, a: Tensor, share: float) -> tuple[tuple[Tensor | None, ...], dict[str, Tensor]]:
+        """What subsequences (L, n) with advantages (L, n), a `share` of a minibatch, add to its loss's gradient and to
+        the figures to watch, which are means."""
+        index = part.flatten()
+        decision = decide(part)
+        actor_loss, figures = policy_loss(decision.log_prob, old_log_prob[index], a.flatten())
+        value_loss = (decision.value - target[index]).square().mean()
+        entropy = decision.entropy.mean()
+        loss = actor_loss + config.value_coefficient * value_loss - entropy_weight * entropy
+        if config.hindsight:
+            half = part[:, ::2]  # all of it would cost as much again
+            became = rollout.final[half.flatten() % len(rollout.final)]
+            hindsight = decide(half, condition=became).log_prob.mean()
+            loss = loss - config.hindsight * weights.share * hindsight
+            figures["hindsight"] = hindsight
+        if anchor is not None:
+            strayed = decision.log_prob - anchor[index]
+            loss = loss + config.anchor * reverse_kl(strayed)
+            figures["strayed"] = strayed.mean()
+        with torch.no_grad():
+            kl = divergence(decision.log_prob, old_log_prob[index])
+        figures |= {"policy_loss": actor_loss, "value_loss": value_loss, "entropy": entropy, "kl": kl}
+        gradient = torch.autograd.grad(share * loss, learned, allow_unused=True)
+        return gradient, {name: share * value.detach() for name, value in figures.items()}
 
     sums: dict[str, Tensor] = {}
     minibatches = 0
-    for _ in range(epochs):
-        divergences = []
-        order = sequences[:, torch.randperm(sequences.shape[1], generator=generator)]
-        order = order.to(action.device, non_blocking=True)
-        for part in order.split(max(1, config.batch_size // length), 1):
-            index = part.flatten()
-            if len(index) < 2:
-                continue  # one transition has no spread to normalise by
-            decision = decide(part)
-            a = advantage[index]
-            a = (a - a.mean()) / (a.std() + 1e-8)
-            actor_loss, figures = policy_loss(decision.log_prob, old_log_prob[index], a)
-            value_loss = (decision.value - target[index]).square().mean()
-            entropy = decision.entropy.mean()
-            loss = actor_loss + config.value_coefficient * value_loss - entropy_weight * entropy
-            if config.hindsight:
-                half = part[:, ::2]  # all of it would cost as much again
-                became = rollout.final[half.flatten() % len(rollout.final)]
-                hindsight = decide(half, condition=became).log_prob.mean()
-                loss = loss - config.hindsight * weights.share * hindsight
-                figures["hindsight"] = hindsight
-            if anchor is not None:
-                strayed = decision.log_prob - anchor[index]
-                loss = loss + config.anchor * reverse_kl(strayed)
-                figures["strayed"] = strayed.mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
-            optimizer.step()
-            with torch.no_grad():
-                divergences.append(divergence(decision.log_prob, old_log_prob[index]))
-                figures |= {
-                    "policy_loss": actor_loss,
-                    "value_loss": value_loss,
-                    "entropy": entropy,
-                    "kl": divergences[-1],
-                    "gradient_norm": norm,
-                }
+    with workers(parts) as pool:
+        side_by_side = pool.map if parts > 1 else map
+        for _ in range(epochs):
+            divergences = []
+            order = sequences[:, torch.randperm(sequences.shape[1], generator=generator)]
+            order = order.to(action.device, non_blocking=True)
+            for minibatch in order.split(max(1, config.batch_size // length), 1):
+                if minibatch.numel() < 2:
+                    continue  # one transition has no spread to normalise by
+                a = advantage[minibatch]
+                a = (a - a.mean()) / (a.std() + 1e-8)
+                size = -(-minibatch.shape[1] // parts)
+                split = minibatch.split(size, 1)
+                shares = [part.numel() / minibatch.numel() for part in split]
+                gradients, watched = zip(*side_by_side(descend, split, a.split(size, 1), shares), strict=True)
+                for parameter, *gradient in zip(learned, *gradients, strict=True):
+                    parameter.grad = None if gradient[0] is None else reduce(torch.add, gradient)
+                norm = nn.utils.clip_grad_norm_(learned, config.max_grad_norm)
+                optimizer.step()
+                figures = {name: sum(part[name] for part in watched) for name in watched[0]} | {"gradient_norm": norm}
+                divergences.append(figures["kl"])
                 for name, value in figures.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach()
-            minibatches += 1
-        last_kl = torch.stack(divergences).mean()
-        if kl_limit and last_kl > kl_limit:
-            break
+                    sums[name] = sums.get(name, 0.0) + value
+                minibatches += 1
+            last_kl = torch.stack(divergences).mean()
+            if kl_limit and last_kl > kl_limit:
+                break
     metrics = {name: total / minibatches for name, total in sums.items()} | {"last_kl": last_kl}
     weights.follow(metrics["entropy"])
     return metrics

@@ -39,6 +39,9 @@ class LearnerConfig(Settings):
     """Gradients are scaled down to this L2 norm."""
     bptt: int = Field(16, ge=1)
     """Strokes through which the gradient of a recurrent policy runs back; the thesis compares 4, 8 and 16 (§7.9)."""
+    parts: int = Field(1, ge=1)
+    """Parts of a minibatch that a CPU goes through side by side, each with its share of the threads: 2 is faster where
+    networks are large, as the threads then need not wait for each other in every operation."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the networks compute in; softmax and losses are float32 always."""
 

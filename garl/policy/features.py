@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from garl.errors import GarlError
-from garl.policy.first_layers import first_layers, rows, see
+from garl.policy.chain import Chain, residual, rows
 from garl.settings import Settings
 from garl.types import ActionSpec, Dimension, Location, Observation, coordinates
 
@@ -95,6 +95,18 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu_(x + F.relu_(self.narrow(F.relu_(self.wide(x)))))
+
+
+class ResidualBlocks(nn.Sequential):
+    """`depth` of them in a row, for maps that are not negative."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__(*(ResidualBlock(channels, depth) for _ in range(depth)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        return residual(x, [(block.wide, block.narrow) for block in self if isinstance(block, ResidualBlock)])
 
 
 class SampleEncoder(nn.Module):
@@ -224,7 +236,7 @@ class FeatureExtractor(nn.Module):
             config.continuous,
         )
         self.down = nn.Sequential(*(nn.Sequential(nn.Conv2d(c, c, 3, 2, 1), nn.ReLU(inplace=True)) for _ in range(3)))
-        self.blocks = nn.Sequential(*(ResidualBlock(c, config.blocks) for _ in range(config.blocks)))
+        self.blocks = ResidualBlocks(c, config.blocks)
         for _ in range(3):
             height, width = (height + 1) // 2, (width + 1) // 2
         self.out = nn.Linear(c * height * width, config.features)
@@ -232,10 +244,8 @@ class FeatureExtractor(nn.Module):
     def forward(self, observation: Observation) -> Tensor:
         if observation.canvas.device.type != "cpu":
             return self.features(self.maps(observation))
-        canvas, condition = self.seen(observation)
-        down = self.get_submodule("down.0.0")
-        assert isinstance(down, nn.Conv2d)
-        return self.narrow(first_layers(canvas, self.grid, condition, self.first, down))
+        layers = [self.first, *(layer for layer in self.down.modules() if isinstance(layer, nn.Conv2d))]
+        return self.narrow(Chain(layers, self.see)(*self.seen(observation)))
 
     def seen(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """The canvas, with the target behind it, and what the policy is told, (N, c) or nothing."""
@@ -245,19 +255,23 @@ class FeatureExtractor(nn.Module):
         condition = self.conditions(observation)
         return canvas, condition if isinstance(condition, Tensor) else None
 
+    def see(self, canvas: Tensor) -> Tensor:
+        """Canvases (N, C, H, W) uint8 as −1..1, and behind them the grid's channels."""
+        x = canvas.to(self.grid.dtype) / 127.5 - 1.0
+        return torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
+
     def maps(self, observation: Observation) -> Tensor:
         """What is where: the first feature maps (N, c, H, W)."""
         canvas, condition = self.seen(observation)
-        x = self.first(see(canvas, self.grid))  # (N, c, H, W)
+        x = self.first(self.see(canvas))  # (N, c, H, W)
         if condition is not None:
             x.add_(rows(condition, x.shape[3], x.dtype))  # in place, as these are the largest activations by far
         return F.relu_(x)
 
     def features(self, maps: Tensor) -> Tensor:
         """The first feature maps to one vector each, (N, features)."""
-        return self.narrow(self.down[0](maps))
+        return self.narrow(self.down(maps))
 
     def narrow(self, x: Tensor) -> Tensor:
-        """What `down` made of the first feature maps first, (N, c, H/2, W/2), to one vector each, (N, features)."""
-        x = self.blocks(self.down[1:](x))  # (N, c, H/8, W/8)
-        return F.relu(self.out(x.flatten(1)))
+        """What `down` makes of the first feature maps, (N, c, H/8, W/8), to one vector each, (N, features)."""
+        return F.relu(self.out(self.blocks(x).flatten(1)))

@@ -229,6 +229,37 @@ def test_updates_repeat_with_the_seed() -> None:
     assert not torch.equal(results[0], results[2])
 
 
+@pytest.mark.parametrize(("recurrent", "parts"), [(0, 2), (0, 3), (7, 2)])
+def test_parts_side_by_side_learn_what_the_whole_minibatch_teaches(recurrent: int, parts: int) -> None:
+    """Minibatches of 8, 8, 8 and 6 transitions, or of five strokes of one painting, which cannot be parted."""
+    threads = torch.get_num_threads()
+    learned, metrics = [], []
+    for count in (1, parts, parts):
+        policy, rollout, advantage, target = build(recurrent=recurrent)
+        config = PPOConfig(epochs=2, batch_size=8, bptt=5, parts=count)
+        descent = torch.optim.SGD(policy.parameters(), lr=0.1)  # RMSprop would make much of rounding
+        metrics.append(learn(policy, descent, rollout, advantage, target, config))
+        learned.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))
+    torch.testing.assert_close(learned[0], learned[1], rtol=1e-3, atol=1e-4)
+    assert torch.equal(learned[1], learned[2]), "the same seed, the same run"
+    assert metrics[0].keys() == metrics[1].keys()
+    for name, value in metrics[0].items():
+        assert metrics[1][name] == pytest.approx(value.item(), rel=1e-3, abs=1e-5), name
+    assert torch.get_num_threads() == threads
+
+
+def test_a_fault_in_a_part_reaches_the_caller(monkeypatch) -> None:
+    policy, rollout, advantage, target = build()
+    config = PPOConfig(epochs=1, batch_size=8, parts=2)
+
+    def fault(*_) -> None:
+        raise FloatingPointError("nothing to learn")
+
+    monkeypatch.setattr(ppo, "surrogate", fault)
+    with pytest.raises(FloatingPointError, match="nothing to learn"):
+        learn(policy, make_optimizer(policy, config), rollout, advantage, target, config)
+
+
 def test_the_optimisers_are_those_of_the_config() -> None:
     policy, _, _, _ = build()
     rmsprop = make_optimizer(policy, PPOConfig(learning_rate=2e-4))
