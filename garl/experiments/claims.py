@@ -312,11 +312,17 @@ CLAIMS = (
         base=FIVES,
         arms={
             "plain": {"ppo.precision": "float32", "ppo.batch_size": 64, "ppo.learning_rate": 4e-4},
-            "fast": {"ppo.batch_size": 256, "ppo.learning_rate": 1.6e-3, "adversary.precision": "bfloat16"},
+            "fast": {
+                "ppo.batch_size": 256,
+                "ppo.learning_rate": 1.6e-3,
+                "ppo.parts": 2,
+                "adversary.precision": "bfloat16",
+            },
         },
-        expects=(Alike("fast", "plain"),),
-        note="The arms differ as the presets thesis and thesis-fast do: bfloat16, minibatches four times as large,\n"
-        "four times the learning rate. With twice the rate, as before, it learned more slowly (837 against 623).",
+        expects=(NoBetter("plain", "fast"),),
+        note="The arms differ as the presets thesis and thesis-fast do: bfloat16, minibatches four times as large and\n"
+        "in two parts side by side, four times the learning rate. With twice the rate it learned more slowly.\n"
+        "Until six seeds showed that fast is the better, the arms were expected to be alike.",
     ),
 )
 """In the order in which `garl experiment LIST` shows them."""
