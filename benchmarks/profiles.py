@@ -58,7 +58,7 @@ def profile_step(precision: str, batch: int, plain: bool) -> None:
         step()
     seconds = (time.perf_counter() - start) / STEPS
     # The first steps that are watched touch memory anew, and the operators that happen to pay for it would look slow.
-    plan = schedule(wait=0, warmup=WARM_UP, active=STEPS)
+    plan = schedule(wait=0, warmup=WARM_UP, active=STEPS, repeat=1)
     with profile(activities=[ProfilerActivity.CPU], schedule=plan, record_shapes=True) as found:
         for _ in range(WARM_UP + STEPS):
             step()

@@ -18,11 +18,14 @@ BLOCK = 16
 INT, FLOAT = ir.IntType(32), ir.FloatType()
 
 
+KINDS = {torch.float32: (torch.int32, np.uint32), torch.bfloat16: (torch.int16, np.uint16)}
+
+
 def bits(maps: Tensor) -> np.ndarray:
-    """Maps (N, c, H, W), channels last, as the kernels take them, in the same memory."""
+    """Maps (N, c, H, W), channels last, as the passes take them, in the same memory."""
+    signed, unsigned = KINDS[maps.dtype]
     whole = maps.permute(0, 2, 3, 1).view(len(maps), -1, maps.shape[1])
-    short = maps.dtype == torch.bfloat16
-    return whole.view(torch.int16 if short else torch.int32).numpy().view(np.uint16 if short else np.uint32)
+    return whole.view(signed).numpy().view(unsigned)
 
 
 @intrinsic

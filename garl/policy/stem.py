@@ -30,8 +30,7 @@ def stem(canvas: Tensor, grid: Tensor, condition: Tensor | None, layers: Sequenc
     dtype, learned = chain.precision(layers[0]), chain.parameters(layers)
     if torch.is_grad_enabled():
         return _Stem.apply(layers, dtype, canvas, grid, condition, *learned)
-    weights = [each.to(dtype) for each in learned]
-    return torch.cat([maps[-1] for _, *maps in pieces(layers, weights, learned, canvas, grid, condition)])
+    return torch.cat([maps[-1] for maps in pieces(layers, dtype, canvas, grid, condition, learned)])
 
 
 def see(canvas: Tensor, dtype: torch.dtype) -> Tensor:
@@ -49,24 +48,25 @@ def parted(weight: Tensor, channels: int) -> tuple[Tensor, Tensor]:
 
 def pieces(
     layers: Sequence[nn.Conv2d],
-    weights: Sequence[Tensor],
-    learned: Sequence[Tensor],
+    dtype: torch.dtype,
     canvas: Tensor,
     grid: Tensor,
     condition: Tensor,
+    learned: Sequence[Tensor],
 ) -> Iterator[list[Tensor]]:
     """Piece by piece, what is seen of the canvas and what comes out of each layer."""
     first, *rest = layers
+    weights = [each.to(dtype) for each in learned[2:]]
     of_canvas, of_grid = parted(learned[0], canvas.shape[1])
     with torch.autocast("cpu", enabled=False):
         same = F.conv2d(grid, of_grid, learned[1], padding=first.padding)  # (1, c, H, W)
-    everywhere = same.permute(0, 2, 3, 1).flatten(0, 2).contiguous().numpy()
-    size = max(1, chain.PIECE // (everywhere.size * weights[0].itemsize))
+    everywhere, of_canvas = same.permute(0, 2, 3, 1).flatten(0, 2).contiguous().numpy(), of_canvas.to(dtype)
+    size = max(1, chain.PIECE // (everywhere.size * dtype.itemsize))
     for part, told in zip(canvas.split(size), condition.float().split(size), strict=True):
-        seen = see(part, weights[0].dtype)
-        y = F.conv2d(seen, of_canvas.to(seen.dtype), padding=first.padding)
+        seen = see(part, dtype)
+        y = F.conv2d(seen, of_canvas, padding=first.padding)
         add_and_rectify(bits(y), everywhere, told.numpy())
-        yield [seen, *chain.ahead(rest, weights[2:], y, True)]
+        yield [seen, *chain.ahead(rest, weights, y, True)]
 
 
 class _Stem(torch.autograd.Function):
@@ -80,23 +80,22 @@ class _Stem(torch.autograd.Function):
         condition: Tensor,
         *learned: Tensor,
     ) -> Tensor:
-        weights = [each.to(dtype) for each in learned]
-        found = list(pieces(layers, weights, learned, canvas, grid, condition))
+        found = list(pieces(layers, dtype, canvas, grid, condition, learned))
         ctx.layers, ctx.size, ctx.told = layers, len(found[0][0]), condition.dtype
-        ctx.save_for_backward(grid, *weights[::2], *(y for maps in found for y in maps))
+        weights = (each.to(dtype) for each in learned[2::2])
+        ctx.save_for_backward(grid, *weights, *(y for maps in found for y in maps))
         return torch.cat([maps[-1] for maps in found])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        first, *rest = ctx.layers
-        n = len(ctx.layers)
-        (grid, weight, *weights), maps = ctx.saved_tensors[: n + 1], ctx.saved_tensors[n + 1 :]
+        (first, *rest), n = ctx.layers, len(ctx.layers)
+        (grid, *weights), maps = ctx.saved_tensors[:n], ctx.saved_tensors[n:]
+        (height, width), channels = grid.shape[2:], first.out_channels
+        everywhere, condition = torch.zeros(height * width, channels), torch.zeros(len(grad), channels)
         sums = chain.zeros(ctx.layers)
-        of_canvas, of_grid = (torch.zeros_like(part) for part in parted(sums[0], len(weight[0]) - grid.shape[1]))
-        height, width = grid.shape[2:]
-        everywhere = torch.zeros(height * width, first.out_channels)
-        condition = torch.zeros(len(grad), first.out_channels)
+        of_canvas, of_grid = parted(sums[0], first.in_channels - grid.shape[1])
+        alike = of_canvas.to(grad.dtype)
         for piece, (g, told) in enumerate(zip(grad.split(ctx.size), condition.split(ctx.size), strict=True)):
             seen, *own = maps[piece * (n + 1) : (piece + 1) * (n + 1)]
 
@@ -104,8 +103,8 @@ class _Stem(torch.autograd.Function):
                 rectify_back(bits(inner), bits(y), everywhere.numpy(), told.numpy())
 
             inner = chain.back(rest, weights, own, g, True, sums[2:], between)
-            of_canvas += chain.to_parameters(first, inner, seen, of_canvas.to(seen.dtype))[0]
-        summed = everywhere.view(1, height, width, -1).permute(0, 3, 1, 2)
-        of_grid = chain.to_parameters(first, summed, grid, of_grid)[0]
-        told = condition.to(ctx.told)
-        return None, None, None, None, told, torch.cat([of_canvas, of_grid], 1), condition.sum(0), *sums[2:]
+            of_canvas += chain.to_parameters(first, inner, seen, alike)[0]
+        summed = everywhere.view(1, height, width, channels).permute(0, 3, 1, 2)
+        of_grid, _ = chain.to_parameters(first, summed, grid, of_grid)
+        of_first = torch.cat([of_canvas, of_grid], 1), condition.sum(0)
+        return None, None, None, None, condition.to(ctx.told), *of_first, *sums[2:]
