@@ -117,6 +117,8 @@ def improve(
 
     advantage, target: (T, B). Returns the means of the metrics over all minibatches, each a scalar tensor, and the mean
     KL divergence of the last epoch.
+
+    On a CPU the `parts` of a minibatch are gone through side by side; their gradients are summed in their order.
     """
     observation = Observation(*(field.flatten(0, 1) for field in rollout.observation))
     action, old_log_prob = rollout.action.flatten(0, 1), rollout.log_prob.flatten()
@@ -126,8 +128,7 @@ def improve(
     length = 1 if states is None else min(config.bptt, len(rollout.action))
     sequences = subsequences(len(rollout.action), len(rollout.action[0]), length)  # (L, T / L · B)
     entropy_weight = weights.entropy
-
-    learned = list(policy.parameters())
+    learned = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     parts = config.parts if action.device.type == "cpu" else 1
 
     def decide(part: Tensor, **instead: Tensor) -> Decision:
