@@ -38,14 +38,16 @@ class Convolutions(nn.Sequential):
         if torch.is_grad_enabled():
             return _Convolutions.apply(layers, rectified, x, *parameters(layers))
         weights = [each.to(x.dtype) for each in parameters(layers)]
-        return torch.cat([ahead(layers, weights, part, rectified)[-1] for part in x.split(in_a_piece(layers, x))])
+        return torch.cat(
+            [ahead(layers, weights, part, rectified)[-1] for part in x.split(in_a_piece(layers, x, x.dtype))]
+        )
 
 
 class _Convolutions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, layers: Sequence[Convolution], rectified: bool, x: Tensor, *learned: Tensor) -> Tensor:
         weights = [each.to(x.dtype) for each in learned]
-        pieces = [ahead(layers, weights, part, rectified) for part in x.split(in_a_piece(layers, x))]
+        pieces = [ahead(layers, weights, part, rectified) for part in x.split(in_a_piece(layers, x, x.dtype))]
         ctx.layers, ctx.rectified, ctx.size = layers, rectified, len(pieces[0][0])
         ctx.save_for_backward(*weights[::2], *(y for maps in pieces for y in maps))
         return torch.cat([maps[-1] for maps in pieces])
@@ -116,12 +118,11 @@ class _Residual(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, blocks: Sequence[tuple[Convolution, Convolution]], x: Tensor, *learned: Tensor) -> Tensor:
         weights = [each.to(x.dtype) for each in learned]
-        maps = []
-        for (wide, narrow), k in zip(blocks, range(0, len(weights), 4), strict=True):
-            inner = forward(wide, x, *weights[k : k + 2]).relu_()
-            added = forward(narrow, inner, *weights[k + 2 : k + 4]).relu_()
-            maps += [x, inner, added]
-            x = x + added
+        maps: list[Tensor] = []
+        for k, block in enumerate(blocks):
+            own = ahead(block, weights[4 * k : 4 * k + 4], x, True)
+            maps += own
+            x = x + own[-1]
         ctx.blocks = blocks
         ctx.save_for_backward(*weights[::2], *maps)
         return x
@@ -130,23 +131,20 @@ class _Residual(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weights, maps = ctx.saved_tensors[: 2 * len(ctx.blocks)], ctx.saved_tensors[2 * len(ctx.blocks) :]
-        found: list[Tensor] = []
-        for k, (wide, narrow) in reversed(list(enumerate(ctx.blocks))):
-            x, inner, added = maps[3 * k : 3 * k + 3]
-            of_wide, of_narrow = weights[2 * k : 2 * k + 2]
-            g = RELU_BACK(grad, added, 0)
-            before = to_input(narrow, g, inner, of_narrow)
-            RELU_BACK.grad_input(before, inner, 0, grad_input=before)
-            last = to_parameters(narrow, g, inner, of_narrow)
-            grad = to_input(wide, before, x, of_wide).add_(grad)
-            x.sum()  # for nothing but to have x in the cache, as in `back`
-            found[:0] = [*to_parameters(wide, before, x, of_wide), *last]
-        return None, grad, *(each.float() for each in found)
+        sums = zeros([layer for block in ctx.blocks for layer in block])
+        for k, block in reversed(list(enumerate(ctx.blocks))):
+            own = maps[3 * k : 3 * k + 3]
+
+            def between(_: Tensor, x: Tensor = own[0]) -> None:
+                x.sum()  # for nothing but to read x in order
+
+            grad = back(block, weights[2 * k : 2 * k + 2], own, grad, True, sums[4 * k : 4 * k + 4], between).add_(grad)
+        return None, grad, *sums
 
 
 def parameters(layers: Sequence[Convolution]) -> list[Tensor]:
     """Weights and bias of each."""
-    return [parameter for layer in layers for parameter in (layer.weight, layer.bias) if parameter is not None]
+    return [parameter for layer in layers for parameter in layer.parameters()]
 
 
 def zeros(layers: Sequence[Convolution]) -> list[Tensor]:
@@ -159,14 +157,14 @@ def precision(layer: Convolution) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else layer.weight.dtype
 
 
-def in_a_piece(layers: Sequence[Convolution], x: Tensor) -> int:
+def in_a_piece(layers: Sequence[Convolution], x: Tensor, dtype: torch.dtype) -> int:
     """How many of x make maps of a piece's size."""
     area, largest = x[0, 0].numel(), 1
     for layer in layers:
         times = layer.stride[0] ** 2
         area = area * times if layer.transposed else area // times
         largest = max(largest, area * layer.out_channels)
-    return max(1, PIECE // (largest * x.dtype.itemsize))
+    return max(1, PIECE // (largest * dtype.itemsize))
 
 
 def forward(layer: Convolution, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

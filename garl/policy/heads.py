@@ -83,10 +83,8 @@ class LocationDecoder(nn.Module):
         """maps: (N, c, grid, grid); places: each (N, 2), as `centre` gives them."""
         x = F.relu(self.project(features)).view(-1, self.start, self.start, self.channels).permute(0, 3, 1, 2)
         x = self.blocks(x)
-        if self.join is None:
-            x = self.up(x)[:, :, : self.grid, : self.grid]
-        else:
-            x = self.up[:-1](x)[:, :, : self.grid, : self.grid]  # (N, c / 2, grid, grid)
+        x = (self.up if self.join is None else self.up[:-1])(x)[:, :, : self.grid, : self.grid]
+        if self.join is not None:  # x: (N, c / 2, grid, grid)
             assert maps is not None, "a head with location_maps needs the extractor's maps"
             seen = [maps, *(offsets(place, self.grid) for place in places)]
             x = self.up[-1](F.relu(self.join(torch.cat([x, *(each.to(x.dtype) for each in seen)], 1))))

@@ -61,7 +61,7 @@ def pieces(
     with torch.autocast("cpu", enabled=False):
         same = F.conv2d(grid, of_grid, learned[1], padding=first.padding)  # (1, c, H, W)
     everywhere, of_canvas = same.permute(0, 2, 3, 1).flatten(0, 2).contiguous().numpy(), of_canvas.to(dtype)
-    size = max(1, chain.PIECE // (everywhere.size * dtype.itemsize))
+    size = chain.in_a_piece(layers, canvas, dtype)
     for part, told in zip(canvas.split(size), condition.float().split(size), strict=True):
         seen = see(part, dtype)
         y = F.conv2d(seen, of_canvas, padding=first.padding)
@@ -95,7 +95,7 @@ class _Stem(torch.autograd.Function):
         everywhere, condition = torch.zeros(height * width, channels), torch.zeros(len(grad), channels)
         sums = chain.zeros(ctx.layers)
         of_canvas, of_grid = parted(sums[0], first.in_channels - grid.shape[1])
-        alike = of_canvas.to(grad.dtype)
+        alike = of_canvas.to(grad.dtype)  # of the weights, their gradient asks for shape and precision only
         for piece, (g, told) in enumerate(zip(grad.split(ctx.size), condition.split(ctx.size), strict=True)):
             seen, *own = maps[piece * (n + 1) : (piece + 1) * (n + 1)]
 

@@ -229,14 +229,14 @@ def test_updates_repeat_with_the_seed() -> None:
     assert not torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize(("recurrent", "parts"), [(0, 2), (0, 3), (7, 2)])
-def test_parts_side_by_side_learn_what_the_whole_minibatch_teaches(recurrent: int, parts: int) -> None:
-    """Minibatches of 8, 8, 8 and 6 transitions, or of five strokes of one painting, which cannot be parted."""
+@pytest.mark.parametrize(("recurrent", "parts", "batch"), [(0, 2, 8), (0, 3, 8), (7, 2, 8), (7, 2, 15)])
+def test_parts_side_by_side_learn_what_the_whole_minibatch_teaches(recurrent: int, parts: int, batch: int) -> None:
+    """Minibatches of 8, 8, 8 and 6 transitions; of five strokes of one painting, which cannot be parted; of three."""
     threads = torch.get_num_threads()
     learned, metrics = [], []
     for count in (1, parts, parts):
         policy, rollout, advantage, target = build(recurrent=recurrent)
-        config = PPOConfig(epochs=2, batch_size=8, bptt=5, parts=count)
+        config = PPOConfig(epochs=2, batch_size=batch, bptt=5, parts=count)
         descent = torch.optim.SGD(policy.parameters(), lr=0.1)  # RMSprop would make much of rounding
         metrics.append(learn(policy, descent, rollout, advantage, target, config))
         learned.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from garl.engine.paint import PaintConfig
 from garl.env.canvas import PaintEnv
 from garl.policy.actor_critic import ActorCritic
-from garl.policy.features import FeatureExtractor, PolicyConfig, ResidualBlock, SampleEncoder, initialise
+from garl.policy.features import FeatureExtractor, PolicyConfig, ResidualBlock, SampleEncoder, initialise, rows
 from garl.rollout import collect
 from garl.types import Choice, Flag, Location, Observation, Scalar
 
@@ -66,6 +66,21 @@ def test_the_extractor_is_the_network_of_the_thesis() -> None:
     x = F.relu(F.linear(x.flatten(1), parameters["out.weight"], parameters["out.bias"]))
     torch.testing.assert_close(e(observation).double(), x, rtol=1e-4, atol=1e-5)
     assert (x > 0).any()
+
+
+@torch.no_grad()
+def test_by_way_of_the_first_maps_the_features_are_the_same() -> None:
+    """As a GPU goes, and heads that see the maps."""
+    e, observation = build(blocks=2).extractor, observe()
+    maps = e.maps(observation)
+    assert maps.shape == (4, 6, 10, 13)
+    torch.testing.assert_close(e.features(maps), e(observation), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_add_one_number_to_every_pixel_of_a_map() -> None:
+    condition = torch.tensor([[1.0, -2.0], [0.5, 3.0], [0.0, 4.0]])
+    added = torch.zeros(3, 2, 4, 5) + rows(condition, 5, torch.float32)
+    assert torch.equal(added, condition[:, :, None, None].expand(-1, -1, 4, 5))
 
 
 def test_parameter_count_of_the_thesis_size_network() -> None:
